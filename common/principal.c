@@ -1,0 +1,95 @@
+// Principals: small reference-counted objects.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/principal.h"
+
+#include "common/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *framework_name(enum framework framework)
+{
+    static const char *const names[] = {"none", "psk", "certificate", "maf", "gba"};
+    return (size_t)framework < sizeof names / sizeof *names ? names[framework] : "none";
+}
+
+static char *copy_text(struct slice text)
+{
+    char *copy = malloc(text.len + 1);
+    if (copy == NULL)
+        return NULL;
+    if (text.len > 0)
+        memcpy(copy, text.data, text.len);
+    copy[text.len] = '\0';
+    return copy;
+}
+
+struct principal *principal_new(enum framework framework, struct slice credential_id, struct slice cse_id)
+{
+    struct principal *principal = calloc(1, sizeof *principal);
+    if (principal == NULL)
+        return NULL;
+    principal->references = 1;
+    principal->framework = framework;
+    principal->credential_id = copy_text(credential_id);
+    if (cse_id.len > 0)
+        principal->cse_id = copy_text(cse_id);
+    if (principal->credential_id == NULL || (cse_id.len > 0 && principal->cse_id == NULL)) {
+        principal_release(principal);
+        return NULL;
+    }
+    return principal;
+}
+
+static size_t find_ae(const struct principal *principal, struct slice stem)
+{
+    size_t i = 0;
+    while (i < principal->ae_count && !slice_is(stem, principal->aes[i].stem))
+        i++;
+    return i;
+}
+
+int principal_add_ae(struct principal *principal, struct slice stem, bool learned)
+{
+    if (find_ae(principal, stem) < principal->ae_count)
+        return SAGATE_EEXISTS;
+    if (principal->ae_count >= PRINCIPAL_AES_MAX)
+        return SAGATE_ELIMIT;
+    struct principal_ae *grown = realloc(principal->aes, (principal->ae_count + 1) * sizeof *grown);
+    if (grown == NULL)
+        return SAGATE_ENOMEM;
+    principal->aes = grown;
+    char *copy = copy_text(stem);
+    if (copy == NULL)
+        return SAGATE_ENOMEM;
+    principal->aes[principal->ae_count++] = (struct principal_ae){.stem = copy, .learned = learned};
+    return SAGATE_OK;
+}
+
+int principal_remove_ae(struct principal *principal, struct slice stem)
+{
+    size_t i = find_ae(principal, stem);
+    if (i == principal->ae_count || !principal->aes[i].learned)
+        return SAGATE_ENOTFOUND;
+    free(principal->aes[i].stem);
+    principal->aes[i] = principal->aes[--principal->ae_count];
+    return SAGATE_OK;
+}
+
+struct principal *principal_reference(struct principal *principal)
+{
+    principal->references++;
+    return principal;
+}
+
+void principal_release(struct principal *principal)
+{
+    if (principal == NULL || --principal->references > 0)
+        return;
+    for (size_t i = 0; i < principal->ae_count; i++)
+        free(principal->aes[i].stem);
+    free(principal->aes);
+    free(principal->cse_id);
+    free(principal->credential_id);
+    free(principal);
+}

@@ -1,0 +1,93 @@
+// Handshakes: wolfSSL over buffers, no I/O. From the first ClientHello (cookie, RFC 6347 4.2.1) to an established
+// session that the record module takes over. One set of contexts per worker, one thread. SPDX-License-Identifier:
+// GPL-3.0-or-later
+#ifndef SAGATE_DATAPLANE_HANDSHAKE_HANDSHAKE_H
+#define SAGATE_DATAPLANE_HANDSHAKE_HANDSHAKE_H
+
+#include "common/address.h"
+#include "common/principal.h"
+#include "common/slice.h"
+#include "controlplane/config/config.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct handshake_contexts; // what listeners offer: WOLFSSL_CTX per (listener, certificate)
+struct handshake;          // one handshake in progress; owns a WOLFSSL object
+struct record;             // an established session, dataplane/record/record.h
+
+enum { HANDSHAKE_IDENTITY_MAX = 512 };
+
+// Where a handshake's or record's bytes go: one call per datagram (DTLS), or a piece of the stream (TLS; all or
+// nothing). SAGATE_OK, SAGATE_AGAIN (taken, see io_stream_write), SAGATE_ELIMIT (not taken), SAGATE_EGONE.
+struct handshake_sink {
+    int (*send)(void *context, const uint8_t *data, size_t len);
+    void *context;
+};
+
+// Certificates as PEM, by config certificate index; read by the supervisor. The key is wiped by the caller after use.
+struct handshake_files {
+    struct slice chain[CONFIG_CERTIFICATES_MAX];
+    struct slice key[CONFIG_CERTIFICATES_MAX];
+};
+
+// Builds the contexts of every listener. SAGATE_OK; SAGATE_ECONFIG with a text (file and reason) in `error`;
+// SAGATE_ENOMEM.
+int handshake_contexts_new(const struct config *config, const struct handshake_files *files,
+                           struct handshake_contexts **contexts, char *error, size_t error_cap);
+// Handshakes and records made from them may outlive them.
+void handshake_contexts_free(struct handshake_contexts *contexts);
+
+// What one datagram from an address without an association begins with, without any state.
+enum handshake_first {
+    HANDSHAKE_NOT_A_HELLO, // no ClientHello in epoch 0: drop
+    HANDSHAKE_COOKIE_SENT, // a HelloVerifyRequest went to the sink; nothing is kept
+    HANDSHAKE_STARTED,     // the cookie was right: *handshake is new, and waits for handshake_run
+    HANDSHAKE_REJECTED,    // a malformed ClientHello, a wrong version or an unknown server name: an alert may have been
+                           // sent
+};
+
+// DTLS: judges the first datagram. `listener` is an index into config.listeners. The sink is used in the call and kept
+// by a started handshake.
+enum handshake_first handshake_dtls_first(struct handshake_contexts *contexts, size_t listener,
+                                          const struct address *peer, const uint8_t *datagram, size_t len,
+                                          const struct handshake_sink *sink, struct handshake **handshake);
+
+// TLS: a handshake for an accepted connection: SAGATE_OK, SAGATE_ENOMEM.
+int handshake_tls_new(struct handshake_contexts *contexts, size_t listener, const struct handshake_sink *sink,
+                      struct handshake **handshake);
+
+// Hands over input (a datagram, or bytes of the stream; copied) and goes on as far as possible; len 0 only goes on.
+//   SAGATE_AGAIN   more input is needed
+//   SAGATE_PARKED  the key of handshake_identity() is needed: call handshake_resolve, now or later. Input that comes
+//                  meanwhile may be handed over (SAGATE_PARKED again) and is kept within bounds or dropped (DTLS).
+//   SAGATE_DONE    established: take the session with handshake_finish
+//   SAGATE_EHANDSHAKE  failed; an alert went to the sink where the RFC wants one; free it. handshake_failure() says
+//   why.
+int handshake_run(struct handshake *handshake, const uint8_t *data, size_t len);
+
+// The PSK identity that was peeked (RFC 4279 ClientKeyExchange; RFC 8446 pre_shared_key); valid until freed.
+struct slice handshake_identity(const struct handshake *handshake);
+
+// Ends a park: the key, or an empty slice for an identity that is unknown or not to be had, in which case the handshake
+// goes on with a random key, so that it fails exactly as with a wrong one. Then as handshake_run.
+int handshake_resolve(struct handshake *handshake, struct slice key);
+
+// DTLS flights (RFC 6347 4.2.4): milliseconds until handshake_timeout is to be called, 0: no timer.
+unsigned handshake_timer_ms(const struct handshake *handshake);
+// Sends the last flight again. SAGATE_AGAIN, or SAGATE_EHANDSHAKE when the library gives up.
+int handshake_timeout(struct handshake *handshake);
+
+enum handshake_cause { HANDSHAKE_CAUSE_PROTOCOL, HANDSHAKE_CAUSE_CREDENTIAL, HANDSHAKE_CAUSE_PEER };
+// After SAGATE_EHANDSHAKE: whose fault, and the library's words for it (static or inside the handshake).
+enum handshake_cause handshake_failure(const struct handshake *handshake, const char **text);
+
+// After SAGATE_DONE: how the peer proved itself (FRAMEWORK_PSK: with handshake_identity(); FRAMEWORK_NONE: server
+// certificate only), and the session. The handshake is freed. SAGATE_OK or SAGATE_ENOMEM.
+int handshake_finish(struct handshake *handshake, enum framework *framework, struct record **record);
+
+// NULL is allowed; wipes keys.
+void handshake_free(struct handshake *handshake);
+
+#endif

@@ -1,0 +1,46 @@
+// Records of an established association: opens what came, seals what goes. Today every session stays on its WOLFSSL
+// object; the interface is that of the folded records to come (buffers in, buffers out, no I/O).
+// SPDX-License-Identifier: GPL-3.0-or-later
+#ifndef SAGATE_DATAPLANE_RECORD_RECORD_H
+#define SAGATE_DATAPLANE_RECORD_RECORD_H
+
+#include "dataplane/handshake/handshake.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { RECORD_PLAINTEXT_MAX = 16384 };
+
+// Replaces where sealed bytes go (the handshake's sink is used until then).
+void record_set_sink(struct record *record, const struct handshake_sink *sink);
+
+// Hands over one datagram, or bytes of the stream (copied; bounded). SAGATE_OK; SAGATE_ELIMIT (stream: call record_open
+// until SAGATE_AGAIN first).
+int record_input(struct record *record, const uint8_t *data, size_t len);
+
+// Opens the next record handed over into `out` (RECORD_PLAINTEXT_MAX bytes; for datagrams at most one record's).
+// >= 0: bytes of application data (0: an empty record). Else:
+//   SAGATE_AGAIN is told apart by *status, which is always set:
+//   SAGATE_OK       bytes were returned
+//   SAGATE_AGAIN    nothing more to open
+//   SAGATE_DONE     close_notify: the peer has ended the association
+//   SAGATE_ERECORD  a record was dropped (DTLS: not authentic, replayed, unknown epoch); go on
+//   SAGATE_EGONE    the association is broken (TLS bad record, fatal alert, renegotiation attempt): end it
+size_t record_open(struct record *record, uint8_t *out, size_t cap, int *status);
+
+// Seals application data and gives it to the sink: SAGATE_OK; SAGATE_AGAIN (taken; the sink says stop); SAGATE_ELIMIT
+// (nothing taken); SAGATE_ETOOBIG (datagram too large for one record or for the path: 1400 bytes of plaintext at most);
+// SAGATE_EGONE.
+int record_seal(struct record *record, const uint8_t *data, size_t len);
+
+// Sends close_notify. Best effort.
+void record_close(struct record *record);
+
+// "DTLSv1.2", "TLSv1.3"; "PSK-AES128-CCM-8". Static strings or the record's.
+const char *record_protocol(const struct record *record);
+const char *record_cipher(const struct record *record);
+
+// NULL is allowed; wipes keys.
+void record_free(struct record *record);
+
+#endif

@@ -1,0 +1,133 @@
+// What both planes use: secrets, hashes, addresses, principals, plane messages.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/address.h"
+#include "common/error.h"
+#include "common/hash.h"
+#include "common/plane.h"
+#include "common/secret.h"
+#include "tests/unit/unit.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static void secrets_are_reused_zeroed(void)
+{
+    uint8_t *first = secret_alloc(32);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(first);
+    memset(first, 0xa5, 32);
+    secret_free(first);
+    uint8_t *second = secret_alloc(32);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(second);
+    for (size_t i = 0; i < 32; i++)
+        CU_ASSERT_EQUAL(second[i], 0);
+    secret_free(second);
+    uint8_t *large = secret_alloc(70000);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(large);
+    large[69999] = 1;
+    secret_free(large);
+    CU_ASSERT_PTR_NULL(secret_alloc(0));
+    CU_ASSERT_TRUE(secret_equal("abc", "abc", 3));
+    CU_ASSERT_FALSE(secret_equal("abc", "abd", 3));
+}
+
+static void hash_is_siphash_1_3(void)
+{
+    // Vector of the reference implementation for SipHash-1-3: key 00..0f, empty input.
+    const struct hash_key key = {.k0 = 0x0706050403020100ULL, .k1 = 0x0f0e0d0c0b0a0908ULL};
+    CU_ASSERT_EQUAL(hash_bytes(&key, "", 0), 0xabac0158050fc4dcULL);
+    CU_ASSERT_NOT_EQUAL(hash_stable("a", 1, 1), hash_stable("a", 1, 2));
+}
+
+static void addresses_round_trip(void)
+{
+    struct address address;
+    char text[ADDRESS_TEXT_MAX];
+    static const char *const good[] = {"127.0.0.1:5683", "[::1]:5684", "[fd00::1:2]:65535"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        CU_ASSERT_EQUAL(address_parse_pair(good[i], &address), SAGATE_OK);
+        CU_ASSERT_STRING_EQUAL(address_format(&address, text), good[i]);
+    }
+    static const char *const bad[] = {"",
+                                      ":",
+                                      "127.0.0.1",
+                                      "127.0.0.1:",
+                                      "127.0.0.1:0",
+                                      "127.0.0.1:65536",
+                                      "::1:5684",
+                                      "localhost:80",
+                                      "127.0.0.1:+80",
+                                      "127.0.0.1: 80"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CU_ASSERT_EQUAL(address_parse_pair(bad[i], &address), SAGATE_EINVAL);
+}
+
+static void plane_message_passes_a_socket(void)
+{
+    static uint8_t buffer[PLANE_MESSAGE_MAX];
+    int fds[2];
+    int passed = -1;
+    struct plane_message got;
+    CU_ASSERT_EQUAL_FATAL(plane_pair(fds), SAGATE_OK);
+    struct plane_message sent = {.type = PLANE_RESOLVED,
+                                 .resolved = {.identity = slice_text("dev@sp.example"),
+                                              .key = slice_text("0123456789abcdef"),
+                                              .cache_seconds = 7}};
+    CU_ASSERT_EQUAL(plane_send(fds[0], &sent, STDIN_FILENO), SAGATE_OK);
+    CU_ASSERT_EQUAL_FATAL(plane_receive(fds[1], buffer, &got, &passed), SAGATE_OK);
+    CU_ASSERT_TRUE(passed >= 0);
+    close(passed);
+    CU_ASSERT_EQUAL(got.type, PLANE_RESOLVED);
+    CU_ASSERT_TRUE(slice_is(got.resolved.identity, "dev@sp.example"));
+    CU_ASSERT_EQUAL(got.resolved.cache_seconds, 7);
+    CU_ASSERT_EQUAL(plane_receive(fds[1], buffer, &got, &passed), SAGATE_AGAIN);
+    close(fds[0]);
+    CU_ASSERT_EQUAL(plane_receive(fds[1], buffer, &got, &passed), SAGATE_EGONE);
+    close(fds[1]);
+}
+
+static void plane_message_must_fit_exactly(void)
+{
+    uint8_t bytes[256];
+    struct plane_message message = {.type = PLANE_RESOLVE, .resolve = {.identity = slice_text("dev@sp.example")}};
+    int len = plane_encode(&message, bytes, sizeof bytes);
+    CU_ASSERT_TRUE_FATAL(len > 0);
+    CU_ASSERT_EQUAL(plane_decode(bytes, (size_t)len, &message), SAGATE_OK);
+    for (size_t i = 0; i < (size_t)len; i++)
+        CU_ASSERT_EQUAL(plane_decode(bytes, i, &message), SAGATE_EMALFORMED);
+    bytes[0] = 99;
+    CU_ASSERT_EQUAL(plane_decode(bytes, (size_t)len, &message), SAGATE_EVERSION);
+}
+
+static void principals_travel(void)
+{
+    uint8_t bytes[1024];
+    struct principal *principal = principal_new(FRAMEWORK_PSK, slice_text("12-dev@sp.example"), slice_text(""));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(principal);
+    CU_ASSERT_EQUAL(principal_add_ae(principal, slice_text("C*"), false), SAGATE_OK);
+    CU_ASSERT_EQUAL(principal_add_ae(principal, slice_text("Cdev1"), true), SAGATE_OK);
+    CU_ASSERT_EQUAL(principal_add_ae(principal, slice_text("Cdev1"), true), SAGATE_EEXISTS);
+    int len = plane_pack_principal(principal, bytes, sizeof bytes);
+    CU_ASSERT_TRUE_FATAL(len > 0);
+    struct principal *copy = plane_unpack_principal(slice_of(bytes, (size_t)len));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(copy);
+    CU_ASSERT_STRING_EQUAL(copy->credential_id, "12-dev@sp.example");
+    CU_ASSERT_PTR_NULL(copy->cse_id);
+    CU_ASSERT_EQUAL(copy->ae_count, 2);
+    CU_ASSERT_TRUE(copy->aes[1].learned);
+    CU_ASSERT_EQUAL(principal_remove_ae(copy, slice_text("C*")), SAGATE_ENOTFOUND);
+    CU_ASSERT_EQUAL(principal_remove_ae(copy, slice_text("Cdev1")), SAGATE_OK);
+    principal_release(copy);
+    principal_release(principal);
+    CU_ASSERT_PTR_NULL(plane_unpack_principal(slice_of(bytes, (size_t)len - 1)));
+}
+
+static const struct unit_test tests[] = {
+    {"secrets are reused zeroed", secrets_are_reused_zeroed},
+    {"hash is SipHash-1-3", hash_is_siphash_1_3},
+    {"addresses round trip", addresses_round_trip},
+    {"plane message passes a socket", plane_message_passes_a_socket},
+    {"plane message must fit exactly", plane_message_must_fit_exactly},
+    {"principals travel", principals_travel},
+};
+
+UNIT_MAIN("common", tests)
