@@ -76,6 +76,19 @@ int principal_remove_ae(struct principal *principal, struct slice stem)
     return SAGATE_OK;
 }
 
+void principal_replace(struct principal *principal, struct principal *other)
+{
+    struct principal old = *principal;
+    principal->framework = other->framework;
+    principal->cse_id = other->cse_id;
+    principal->ae_count = other->ae_count;
+    principal->aes = other->aes;
+    principal->expires_at = other->expires_at;
+    other->cse_id = old.cse_id;
+    other->ae_count = old.ae_count;
+    other->aes = old.aes;
+}
+
 struct principal *principal_reference(struct principal *principal)
 {
     principal->references++;

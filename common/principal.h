@@ -41,6 +41,10 @@ int principal_add_ae(struct principal *principal, struct slice stem, bool learne
 // Removes a learned AE-ID: 0 or SAGATE_ENOTFOUND (also for one that is configured).
 int principal_remove_ae(struct principal *principal, struct slice stem);
 
+// Makes `principal` say what `other` says (AE-IDs, CSE-ID, expiry), keeping its references and its Credential-ID.
+// `other` gets what it said before and stays the caller's to release.
+void principal_replace(struct principal *principal, struct principal *other);
+
 struct principal *principal_reference(struct principal *principal);
 void principal_release(struct principal *principal); // NULL is allowed
 

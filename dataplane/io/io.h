@@ -74,6 +74,7 @@ struct io_driver {
     int (*datagram_commit)(struct io *io, io_id id, const struct address *to, size_t len);
     int (*stream_connect)(struct io *io, const struct address *to, struct io_user *user, io_stream *stream);
     int (*stream_set_user)(struct io *io, io_stream stream, struct io_user *user);
+    struct io_user *(*stream_user)(struct io *io, io_stream stream);
     int (*stream_write)(struct io *io, io_stream stream, const void *data, size_t len);
     size_t (*stream_queued)(struct io *io, io_stream stream);
     int (*stream_pause)(struct io *io, io_stream stream, bool paused);
@@ -162,6 +163,13 @@ static inline int io_stream_connect(struct io *io, const struct address *to, str
 static inline int io_stream_set_user(struct io *io, io_stream stream, struct io_user *user)
 {
     return io->driver->stream_set_user(io, stream, user);
+}
+
+// The user of a stream at this moment; NULL when the stream is gone. An event's own `user` is that of the moment when
+// io_wait returned, and an earlier event of the batch may have changed it.
+static inline struct io_user *io_stream_user(struct io *io, io_stream stream)
+{
+    return io->driver->stream_user(io, stream);
 }
 
 // Queues all of `data` (copied) or nothing. SAGATE_OK; SAGATE_AGAIN: taken, but write no more until IO_WRITABLE;

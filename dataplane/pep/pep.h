@@ -24,9 +24,9 @@ struct pep_events {
 };
 
 struct pep_verdict {
-    int rsc;           // 0: forward; else the response status code to refuse with
-    enum stat refusal; // which counter (STAT_REFUSED_…) belongs to it; counted by pep_check already
-    const char *debug; // text for m2m:dbg; static; tells a peer nothing about others' credentials
+    int rsc;              // 0: forward; else the response status code to refuse with
+    enum stat_id refusal; // which counter (STAT_REFUSED_…) belongs to it; counted by pep_check already
+    const char *debug;    // text for m2m:dbg; static; tells a peer nothing about others' credentials
     // When forwarded: From to put into the primitive, in the form that the upstream wants (config_from_form); length 0:
     // the primitive goes without From (an AE registration that leaves the AE-ID to the CSE).
     char from[ONEM2M_ABSOLUTE_MAX];

@@ -1,0 +1,368 @@
+// The plane socket to the control process: identities to resolve, registrations to tell, orders to follow.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
+#include "common/secret.h"
+#include "dataplane/worker/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { OUTBOX_RETRY_MS = 10, SWEEP_PLACES = 2000, MESSAGES_PER_ROUND = 64, ENTRIES_MAX = 32 * 1024 };
+
+static void outbox_append(struct worker *worker, const struct plane_message *message)
+{
+    if (worker->outbox_count >= WORKER_OUTBOX_MAX) {
+        log_sampled(&worker->sample_plane, LOG_LEVEL_ERROR, "worker %u: the control process takes no messages",
+                    worker->index);
+        return;
+    }
+    int len = plane_encode(message, worker->plaintext, sizeof worker->plaintext);
+    struct outbox_entry *entry = len < 0 ? NULL : malloc(sizeof *entry + (size_t)len);
+    if (entry == NULL)
+        return;
+    entry->next = NULL;
+    entry->len = (size_t)len;
+    memcpy(entry->bytes, worker->plaintext, (size_t)len);
+    *worker->outbox_tail = entry;
+    worker->outbox_tail = &entry->next;
+    worker->outbox_count++;
+    if (!timer_is_set(&worker->outbox_timer))
+        timer_set(worker->wheel, &worker->outbox_timer, worker->now_ms + OUTBOX_RETRY_MS);
+}
+
+static void outbox_retry(struct timer *timer, void *context, uint64_t now_ms)
+{
+    struct worker *worker = context;
+    while (worker->outbox != NULL) {
+        struct outbox_entry *entry = worker->outbox;
+        struct plane_message message;
+        if (plane_decode(entry->bytes, entry->len, &message) == SAGATE_OK &&
+            plane_send(worker->channel_fd, &message, -1) == SAGATE_AGAIN) {
+            timer_set(worker->wheel, timer, now_ms + OUTBOX_RETRY_MS);
+            return;
+        }
+        worker->outbox = entry->next;
+        if (worker->outbox == NULL)
+            worker->outbox_tail = &worker->outbox;
+        worker->outbox_count--;
+        free(entry);
+    }
+}
+
+void channel_send(struct worker *worker, const struct plane_message *message)
+{
+    if (worker->channel_fd < 0)
+        return;
+    // Order matters (registered, then deleted), so nothing overtakes what waits.
+    if (worker->outbox != NULL || plane_send(worker->channel_fd, message, -1) == SAGATE_AGAIN)
+        outbox_append(worker, message);
+}
+
+void channel_hello(struct worker *worker)
+{
+    const struct plane_message message = {.type = PLANE_HELLO,
+                                          .hello = {.worker = worker->index, .boot = worker->boot}};
+    channel_send(worker, &message);
+}
+
+void channel_resolve(struct worker *worker, struct slice identity)
+{
+    const struct plane_message message = {.type = PLANE_RESOLVE, .resolve = {.identity = identity}};
+    channel_send(worker, &message);
+}
+
+static void ask_again(void *context, struct slice identity)
+{
+    channel_resolve(context, identity);
+}
+
+// What the originator check learns from answers goes to the control plane.
+static void on_registered(void *context, const struct principal *principal, size_t upstream, struct slice aei,
+                          struct slice resource_id, struct slice structured)
+{
+    struct worker *worker = context;
+    const struct plane_message message = {
+        .type = PLANE_REGISTERED,
+        .registered = {.credential_id = slice_text(principal->credential_id),
+                       .upstream = slice_text(worker->config->upstreams[upstream].name),
+                       .aei = aei,
+                       .resource_id = resource_id,
+                       .structured = structured}};
+    channel_send(worker, &message);
+}
+
+static void on_deleted(void *context, size_t upstream, struct slice to)
+{
+    struct worker *worker = context;
+    const struct plane_message message = {
+        .type = PLANE_DELETED, .deleted = {.upstream = slice_text(worker->config->upstreams[upstream].name), .to = to}};
+    channel_send(worker, &message);
+}
+
+int channel_pep(struct worker *worker)
+{
+    const struct pep_events events = {.context = worker, .registered = on_registered, .deleted = on_deleted};
+    worker->pep = pep_new(&events, worker->stats);
+    return worker->pep == NULL ? SAGATE_ENOMEM : SAGATE_OK;
+}
+
+static bool matches(const struct association *association, const struct sweep *sweep)
+{
+    const struct principal *principal = association->device.principal;
+    return principal != NULL && strcmp(principal->credential_id, sweep->credential_id) == 0;
+}
+
+static void sweep_done(struct worker *worker, struct sweep *sweep)
+{
+    if (sweep->ticket != 0) {
+        const struct plane_message message = {.type = PLANE_KILLED,
+                                              .killed = {.ticket = sweep->ticket, .count = sweep->ended}};
+        channel_send(worker, &message);
+    }
+    worker->sweeps = sweep->next;
+    free(sweep->credential_id);
+    free(sweep);
+}
+
+// One piece of the oldest sweep, so that a million associations never hold the worker up.
+static void sweep_step(struct timer *timer, void *context, uint64_t now_ms)
+{
+    struct worker *worker = context;
+    struct sweep *sweep = worker->sweeps;
+    size_t budget = SWEEP_PLACES;
+    struct association *association;
+    if (sweep == NULL)
+        return;
+    while ((association = association_walk(worker->associations, &sweep->cursor, &budget)) != NULL) {
+        if (matches(association, sweep)) {
+            sweep->ended++;
+            traffic_end(association, sweep->reason);
+        }
+    }
+    if (sweep->cursor == 0)
+        sweep_done(worker, sweep);
+    if (worker->sweeps != NULL)
+        timer_set(worker->wheel, timer, now_ms + 1);
+}
+
+int channel_sweep(struct worker *worker, const char *credential_id, enum stat_id reason, uint64_t ticket)
+{
+    struct sweep *sweep = calloc(1, sizeof *sweep);
+    if (sweep == NULL)
+        return SAGATE_ENOMEM;
+    sweep->credential_id = strdup(credential_id);
+    if (sweep->credential_id == NULL) {
+        free(sweep);
+        return SAGATE_ENOMEM;
+    }
+    sweep->reason = reason;
+    sweep->ticket = ticket;
+    struct sweep **tail = &worker->sweeps;
+    while (*tail != NULL)
+        tail = &(*tail)->next;
+    *tail = sweep;
+    if (!timer_is_set(&worker->sweep_timer))
+        timer_set(worker->wheel, &worker->sweep_timer, worker->now_ms + 1);
+    return SAGATE_OK;
+}
+
+static void on_resolved(struct worker *worker, const struct plane_resolved *resolved)
+{
+    worker_resolved(worker, resolved->identity, resolved->result == 0 ? resolved->key : slice_of(NULL, 0),
+                    resolved->principal);
+}
+
+static void on_revoked(struct worker *worker, const struct plane_revoked *revoked)
+{
+    keys_forget(worker->keys, revoked->identity);
+    if (revoked->credential_id.len == 0 || revoked->credential_id.len > ONEM2M_CREDENTIAL_MAX)
+        return;
+    // Handshakes that were given the key must not become associations.
+    struct pending *next;
+    for (struct pending *pending = worker->pendings; pending != NULL; pending = next) {
+        next = pending->next;
+        if (!pending->parked && slice_equal(handshake_identity(pending->handshake), revoked->identity))
+            handshaking_end(pending, STAT_HANDSHAKES_FAILED_CREDENTIAL);
+    }
+    char credential_id[ONEM2M_CREDENTIAL_MAX + 1];
+    memcpy(credential_id, revoked->credential_id.data, revoked->credential_id.len);
+    credential_id[revoked->credential_id.len] = '\0';
+    (void)channel_sweep(worker, credential_id, STAT_ASSOCIATIONS_ENDED_REVOKED, 0);
+}
+
+static void on_registrees(struct worker *worker, struct slice list)
+{
+    struct slice rest = list;
+    struct slice text;
+    size_t count = 0;
+    while (plane_next_text(&rest, &text) == SAGATE_OK)
+        count++;
+    struct slice *texts = calloc(count + 1, sizeof *texts);
+    if (texts == NULL)
+        return;
+    for (size_t i = 0; i < count; i++)
+        (void)plane_next_text(&list, &texts[i]);
+    if (pep_set_registrees(worker->pep, texts, count) != SAGATE_OK)
+        log_sampled(&worker->sample_plane, LOG_LEVEL_ERROR, "worker %u: out of memory", worker->index);
+    free(texts);
+}
+
+static void on_owners(struct worker *worker, const struct plane_owners *owners)
+{
+    struct slice list = owners->pairs;
+    struct slice stem;
+    struct slice credential_id;
+    if (owners->replace != 0)
+        pep_clear_owners(worker->pep);
+    while (plane_next_text(&list, &stem) == SAGATE_OK && plane_next_text(&list, &credential_id) == SAGATE_OK) {
+        if (owners->remove != 0)
+            pep_remove_owner(worker->pep, stem, credential_id);
+        else
+            (void)pep_add_owner(worker->pep, stem, credential_id);
+    }
+}
+
+static void describe(const struct worker *worker, const struct association *association, char *peer,
+                     struct plane_association *entry)
+{
+    const struct principal *principal = association->device.principal;
+    *entry = (struct plane_association){
+        .id = association->device.association,
+        .peer = slice_text(address_format(&association->endpoint.peer, peer)),
+        .credential_id = slice_text(principal == NULL ? "" : principal->credential_id),
+        .listener = slice_text(association->device.listener->name),
+        .protocol = slice_text(record_protocol(association->record)),
+        .cipher = slice_text(record_cipher(association->record)),
+        .framework = (uint8_t)association->framework,
+        .age_ms = worker->now_ms - association->started_ms,
+        .idle_ms = worker->now_ms - association->last_ms,
+        .bytes_in = association->bytes_in,
+        .bytes_out = association->bytes_out,
+    };
+}
+
+static void on_list(struct worker *worker, const struct plane_list *list)
+{
+    static _Thread_local uint8_t entries[ENTRIES_MAX];
+    size_t used = 0;
+    size_t budget = SWEEP_PLACES;
+    uint64_t cursor = list->cursor;
+    uint32_t count = 0;
+    struct association *association;
+    while (count < list->limit && (association = association_walk(worker->associations, &cursor, &budget)) != NULL) {
+        char peer[ADDRESS_TEXT_MAX];
+        struct plane_association entry;
+        describe(worker, association, peer, &entry);
+        int grown = plane_append_association(entries, used, sizeof entries, &entry);
+        if (grown < 0) {
+            cursor--; // this one comes first in the next part
+            break;
+        }
+        used = (size_t)grown;
+        count++;
+    }
+    const struct plane_message message = {
+        .type = PLANE_LISTED, .listed = {.ticket = list->ticket, .next = cursor, .entries = slice_of(entries, used)}};
+    channel_send(worker, &message);
+}
+
+static void on_kill(struct worker *worker, const struct plane_kill *order)
+{
+    if (order->association == 0 && order->credential_id.len <= ONEM2M_CREDENTIAL_MAX) {
+        char credential_id[ONEM2M_CREDENTIAL_MAX + 1];
+        memcpy(credential_id, order->credential_id.data, order->credential_id.len);
+        credential_id[order->credential_id.len] = '\0';
+        (void)channel_sweep(worker, credential_id, STAT_ASSOCIATIONS_ENDED_OPERATOR, order->ticket);
+        return;
+    }
+    struct association *association = association_by_id(worker->associations, order->association);
+    if (association != NULL)
+        traffic_end(association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
+    const struct plane_message message = {.type = PLANE_KILLED,
+                                          .killed = {.ticket = order->ticket, .count = association != NULL ? 1 : 0}};
+    channel_send(worker, &message);
+}
+
+static void handle(struct worker *worker, const struct plane_message *message)
+{
+    switch (message->type) {
+    case PLANE_HELLO:
+        // The control process has started anew; what it was asked before is lost.
+        channel_hello(worker);
+        keys_each_asked(worker->keys, ask_again, worker);
+        break;
+    case PLANE_RESOLVED:
+        on_resolved(worker, &message->resolved);
+        break;
+    case PLANE_REVOKED:
+        on_revoked(worker, &message->revoked);
+        break;
+    case PLANE_PRINCIPAL:
+        (void)keys_update_principal(worker->keys, message->principal.principal);
+        break;
+    case PLANE_REGISTREES:
+        on_registrees(worker, message->registrees.cse_ids);
+        break;
+    case PLANE_OWNERS:
+        on_owners(worker, &message->owners);
+        break;
+    case PLANE_LIST:
+        on_list(worker, &message->list);
+        break;
+    case PLANE_KILL:
+        on_kill(worker, &message->kill);
+        break;
+    case PLANE_DRAIN:
+        worker->draining = message->drain.on != 0;
+        http_drain(worker->http, worker->draining);
+        break;
+    case PLANE_LOG_LEVEL:
+        if (message->log_level.level <= LOG_LEVEL_DEBUG)
+            log_set_level((enum log_level)message->log_level.level);
+        break;
+    default:
+        log_sampled(&worker->sample_plane, LOG_LEVEL_ERROR, "worker %u: unexpected plane message %d", worker->index,
+                    (int)message->type);
+        break;
+    }
+}
+
+void channel_receive(struct worker *worker)
+{
+    for (int i = 0; i < MESSAGES_PER_ROUND; i++) {
+        struct plane_message message;
+        int fd = -1;
+        int result = plane_receive(worker->channel_fd, worker->message, &message, &fd);
+        if (result == SAGATE_EMALFORMED) {
+            log_sampled(&worker->sample_plane, LOG_LEVEL_ERROR, "worker %u: malformed plane message", worker->index);
+            continue;
+        }
+        if (result != SAGATE_OK)
+            return;
+        handle(worker, &message);
+        if (message.type == PLANE_RESOLVED)
+            secret_zero(worker->message, sizeof worker->message);
+    }
+}
+
+void channel_init(struct worker *worker)
+{
+    worker->outbox_tail = &worker->outbox;
+    worker->outbox_timer = (struct timer){.fire = outbox_retry, .context = worker};
+    worker->sweep_timer = (struct timer){.fire = sweep_step, .context = worker};
+}
+
+void channel_free(struct worker *worker)
+{
+    while (worker->outbox != NULL) {
+        struct outbox_entry *entry = worker->outbox;
+        worker->outbox = entry->next;
+        free(entry);
+    }
+    while (worker->sweeps != NULL) {
+        struct sweep *sweep = worker->sweeps;
+        worker->sweeps = sweep->next;
+        free(sweep->credential_id);
+        free(sweep);
+    }
+}

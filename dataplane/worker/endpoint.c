@@ -1,0 +1,69 @@
+// Where bytes go: datagrams and streams of peers, and the port through which bindings answer devices.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
+#include "dataplane/worker/internal.h"
+
+int endpoint_send(void *context, const uint8_t *data, size_t len)
+{
+    struct endpoint *endpoint = context;
+    if (endpoint->stream != 0)
+        return io_stream_write(endpoint->io, endpoint->stream, data, len);
+    int result = io_datagram_send(endpoint->io, endpoint->socket, &endpoint->peer, data, len);
+    if (result == SAGATE_OK)
+        stats_add(endpoint->stats, STAT_DATAGRAMS_SENT, 1);
+    else
+        stats_add(endpoint->stats, STAT_DATAGRAMS_DROPPED_BUFFER, 1);
+    // A datagram that cannot be sent is lost as on any network; whoever sent it repeats it.
+    return SAGATE_OK;
+}
+
+static int port_send(void *context, uint64_t id, const uint8_t *data, size_t len)
+{
+    struct worker *worker = context;
+    struct association *association = association_by_id(worker->associations, id);
+    if (association == NULL || association->closing)
+        return SAGATE_EGONE;
+    int result = record_seal(association->record, data, len);
+    if (result == SAGATE_OK || result == SAGATE_AGAIN) {
+        worker_count(worker, STAT_RECORDS_SEALED, 1);
+        worker_count(worker, STAT_BYTES_OUT, len);
+        association->bytes_out += len;
+    }
+    return result;
+}
+
+static void port_pause(void *context, uint64_t id, bool paused)
+{
+    struct worker *worker = context;
+    struct association *association = association_by_id(worker->associations, id);
+    if (association == NULL || association->endpoint.stream == 0 || association->paused == paused)
+        return;
+    association->paused = paused;
+    (void)io_stream_pause(worker->io, association->endpoint.stream, paused);
+    // Records that were handed over before the pause wait in the record layer, and no event will announce them.
+    if (!paused)
+        traffic_ready(association);
+}
+
+static void port_close(void *context, uint64_t id)
+{
+    struct worker *worker = context;
+    struct association *association = association_by_id(worker->associations, id);
+    if (association == NULL || association->closing)
+        return;
+    association->closing = true;
+    traffic_ready(association);
+}
+
+static struct device *port_find(void *context, uint64_t id)
+{
+    struct worker *worker = context;
+    struct association *association = association_by_id(worker->associations, id);
+    return association == NULL ? NULL : &association->device;
+}
+
+struct device_port worker_port(struct worker *worker)
+{
+    return (struct device_port){
+        .context = worker, .send = port_send, .pause = port_pause, .close = port_close, .find = port_find};
+}

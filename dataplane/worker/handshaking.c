@@ -1,0 +1,369 @@
+// Handshakes in progress: from a peer's first byte to the established association, with their timers, limits and parks.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
+#include "common/hash.h"
+#include "dataplane/worker/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// Offsets in a DTLS record with an unfragmented ClientHello (RFC 6347 4.1, 4.2.2; RFC 5246 7.4.1.2).
+enum {
+    RECORD_TYPE = 0,
+    RECORD_EPOCH = 3,
+    HANDSHAKE_TYPE = 13,
+    HANDSHAKE_FRAGMENT_OFFSET = 19,
+    CLIENT_RANDOM = 27,
+    TYPE_HANDSHAKE = 22,
+    TYPE_APPLICATION_DATA = 23,
+    CLIENT_HELLO = 1,
+};
+
+bool handshaking_is_hello(const uint8_t *data, size_t len)
+{
+    return len >= CLIENT_RANDOM + WORKER_CLIENT_RANDOM && data[RECORD_TYPE] == TYPE_HANDSHAKE &&
+           data[RECORD_EPOCH] == 0 && data[RECORD_EPOCH + 1] == 0 && data[HANDSHAKE_TYPE] == CLIENT_HELLO &&
+           memcmp(data + HANDSHAKE_FRAGMENT_OFFSET, "\0\0\0", 3) == 0;
+}
+
+const uint8_t *handshaking_client_random(const uint8_t *data)
+{
+    return data + CLIENT_RANDOM;
+}
+
+static struct pending **bucket_of(struct worker *worker, io_id socket, const struct address *peer)
+{
+    uint8_t bytes[24] = {0};
+    memcpy(bytes, &socket, sizeof socket);
+    if (peer->any.sa_family == AF_INET) {
+        memcpy(bytes + 4, &peer->v4.sin_port, 2);
+        memcpy(bytes + 6, &peer->v4.sin_addr, 4);
+    } else {
+        memcpy(bytes + 4, &peer->v6.sin6_port, 2);
+        memcpy(bytes + 6, &peer->v6.sin6_addr, 16);
+    }
+    return &worker->pending_buckets[hash_bytes(&worker->hash_key, bytes, sizeof bytes) % WORKER_HANDSHAKE_BUCKETS];
+}
+
+struct pending *handshaking_by_address(struct worker *worker, io_id socket, const struct address *peer)
+{
+    struct pending *pending = *bucket_of(worker, socket, peer);
+    while (pending != NULL && (pending->endpoint.socket != socket || !address_equal(&pending->endpoint.peer, peer)))
+        pending = pending->next_by_address;
+    return pending;
+}
+
+static void unpark(struct pending *pending)
+{
+    struct worker *worker = pending->worker;
+    if (!pending->parked)
+        return;
+    pending->parked = false;
+    timer_cancel(&pending->park);
+    *pending->parked_link = pending->next_parked;
+    if (pending->next_parked != NULL)
+        pending->next_parked->parked_link = pending->parked_link;
+    worker->parked_count--;
+    worker_gauge(worker, STAT_HANDSHAKES_PARKED, worker->parked_count);
+}
+
+void handshaking_end(struct pending *pending, enum stat_id result)
+{
+    struct worker *worker = pending->worker;
+    unpark(pending);
+    timer_cancel(&pending->deadline);
+    timer_cancel(&pending->retransmit);
+    if (pending->endpoint.socket != 0) {
+        struct pending **link = bucket_of(worker, pending->endpoint.socket, &pending->endpoint.peer);
+        while (*link != NULL && *link != pending)
+            link = &(*link)->next_by_address;
+        if (*link == pending)
+            *link = pending->next_by_address;
+    }
+    *pending->link = pending->next;
+    if (pending->next != NULL)
+        pending->next->link = pending->link;
+    handshake_free(pending->handshake);
+    if (pending->endpoint.stream != 0)
+        io_stream_close(worker->io, pending->endpoint.stream);
+    principal_release(pending->principal);
+    worker->pending_count--;
+    worker_gauge(worker, STAT_HANDSHAKES_IN_PROGRESS, worker->pending_count);
+    worker_count(worker, result, 1);
+    free(pending);
+}
+
+static void progress(struct pending *pending, int result);
+
+static void on_deadline(struct timer *timer, void *context, uint64_t now_ms)
+{
+    (void)timer;
+    (void)now_ms;
+    handshaking_end(context, STAT_HANDSHAKES_FAILED_TIMEOUT);
+}
+
+static void on_retransmit(struct timer *timer, void *context, uint64_t now_ms)
+{
+    (void)timer;
+    (void)now_ms;
+    struct pending *pending = context;
+    worker_count(pending->worker, STAT_HANDSHAKE_RETRANSMISSIONS, 1);
+    progress(pending, handshake_timeout(pending->handshake));
+}
+
+// The control plane did not answer in time: the handshake ends as with a wrong key.
+static void on_park_deadline(struct timer *timer, void *context, uint64_t now_ms)
+{
+    (void)timer;
+    (void)now_ms;
+    struct pending *pending = context;
+    unpark(pending);
+    progress(pending, handshake_resolve(pending->handshake, slice_of(NULL, 0)));
+}
+
+static void park(struct pending *pending)
+{
+    struct worker *worker = pending->worker;
+    if (pending->parked)
+        return;
+    pending->parked = true;
+    pending->next_parked = worker->parked;
+    pending->parked_link = &worker->parked;
+    if (worker->parked != NULL)
+        worker->parked->parked_link = &pending->next_parked;
+    worker->parked = pending;
+    worker->parked_count++;
+    timer_cancel(&pending->retransmit);
+    timer_set(worker->wheel, &pending->park, worker->now_ms + worker->config->limits.parked_milliseconds);
+    worker_gauge(worker, STAT_HANDSHAKES_PARKED, worker->parked_count);
+    worker_count(worker, STAT_HANDSHAKES_PARKED_TOTAL, 1);
+}
+
+// Gives the handshake its key if it is at hand, or parks it. Returns the handshake's next result.
+static int resolve_or_park(struct pending *pending)
+{
+    struct worker *worker = pending->worker;
+    struct slice identity = handshake_identity(pending->handshake);
+    const struct key *key = keys_find(worker->keys, identity, worker->now_ms);
+    if (key->state == KEY_KNOWN) {
+        principal_release(pending->principal);
+        pending->principal = principal_reference(key->principal);
+        return handshake_resolve(pending->handshake, slice_of(key->bytes, key->len));
+    }
+    if (key->state == KEY_REFUSED)
+        return handshake_resolve(pending->handshake, slice_of(NULL, 0));
+    if (!pending->parked && worker->parked_count >= worker->config->limits.parked) {
+        worker_count(worker, STAT_LIMIT_PARKED, 1);
+        return handshake_resolve(pending->handshake, slice_of(NULL, 0));
+    }
+    if (key->state == KEY_NONE && keys_asked(worker->keys, identity, worker->now_ms) == SAGATE_OK)
+        channel_resolve(worker, identity);
+    park(pending);
+    return SAGATE_PARKED;
+}
+
+static void failed(struct pending *pending)
+{
+    struct worker *worker = pending->worker;
+    const char *text = "";
+    char peer[ADDRESS_TEXT_MAX];
+    enum handshake_cause cause = handshake_failure(pending->handshake, &text);
+    static const enum stat_id counters[] = {
+        [HANDSHAKE_CAUSE_PROTOCOL] = STAT_HANDSHAKES_FAILED_PROTOCOL,
+        [HANDSHAKE_CAUSE_CREDENTIAL] = STAT_HANDSHAKES_FAILED_CREDENTIAL,
+        [HANDSHAKE_CAUSE_PEER] = STAT_HANDSHAKES_FAILED_GONE,
+    };
+    log_sampled(&worker->sample_handshake, LOG_LEVEL_INFO, "handshake with %s on listener \"%s\" failed: %s",
+                address_format(&pending->endpoint.peer, peer), worker->config->listeners[pending->listener].name, text);
+    handshaking_end(pending, counters[cause]);
+}
+
+static void progress(struct pending *pending, int result)
+{
+    struct worker *worker = pending->worker;
+    if (result == SAGATE_PARKED && !pending->parked)
+        result = resolve_or_park(pending);
+    switch (result) {
+    case SAGATE_PARKED:
+        break;
+    case SAGATE_AGAIN: {
+        unsigned wait = pending->endpoint.stream != 0 ? 0 : handshake_timer_ms(pending->handshake);
+        if (wait == 0)
+            timer_cancel(&pending->retransmit);
+        else if (!timer_is_set(&pending->retransmit))
+            timer_set(worker->wheel, &pending->retransmit, worker->now_ms + wait);
+        break;
+    }
+    case SAGATE_DONE:
+        traffic_establish(pending);
+        break;
+    default:
+        failed(pending);
+        break;
+    }
+}
+
+void handshaking_resolved(struct worker *worker, struct slice identity)
+{
+    // Only those of this identity wake up; the walk is bounded by limits.parked.
+    struct pending *next;
+    for (struct pending *pending = worker->parked; pending != NULL; pending = next) {
+        next = pending->next_parked;
+        if (!slice_equal(handshake_identity(pending->handshake), identity))
+            continue;
+        unpark(pending);
+        progress(pending, resolve_or_park(pending));
+    }
+}
+
+void handshaking_input(struct pending *pending, const uint8_t *data, size_t len)
+{
+    // The peer was heard: what it waits for is on its way, and the timer starts anew with the next flight.
+    if (!pending->parked)
+        timer_cancel(&pending->retransmit);
+    progress(pending, handshake_run(pending->handshake, data, len));
+}
+
+static bool full(struct worker *worker)
+{
+    if (worker->pending_count < worker->config->limits.handshakes)
+        return false;
+    worker_count(worker, STAT_LIMIT_HANDSHAKES, 1);
+    log_sampled(&worker->sample_limit, LOG_LEVEL_WARNING, "limits.handshakes (%u per worker) is reached",
+                worker->config->limits.handshakes);
+    return true;
+}
+
+int handshaking_spare(struct worker *worker)
+{
+    if (worker->spare == NULL)
+        worker->spare = calloc(1, sizeof *worker->spare);
+    return worker->spare == NULL ? SAGATE_ENOMEM : SAGATE_OK;
+}
+
+// Takes the spare as the new handshake: into the list of all, with its deadline running.
+static struct pending *take_spare(struct worker *worker, size_t listener, struct handshake *handshake)
+{
+    struct pending *pending = worker->spare;
+    worker->spare = NULL;
+    pending->user.kind = WORKER_USER_HANDSHAKE;
+    pending->worker = worker;
+    pending->listener = listener;
+    pending->handshake = handshake;
+    pending->started_ms = worker->now_ms;
+    pending->deadline = (struct timer){.fire = on_deadline, .context = pending};
+    pending->retransmit = (struct timer){.fire = on_retransmit, .context = pending};
+    pending->park = (struct timer){.fire = on_park_deadline, .context = pending};
+    pending->next = worker->pendings;
+    pending->link = &worker->pendings;
+    if (worker->pendings != NULL)
+        worker->pendings->link = &pending->next;
+    worker->pendings = pending;
+    worker->pending_count++;
+    timer_set(worker->wheel, &pending->deadline,
+              worker->now_ms + (uint64_t)worker->config->limits.handshake_seconds * 1000);
+    worker_gauge(worker, STAT_HANDSHAKES_IN_PROGRESS, worker->pending_count);
+    worker_count(worker, STAT_HANDSHAKES_STARTED, 1);
+    return pending;
+}
+
+static void first_hello(struct worker *worker, struct listener *listener, const struct io_event *event)
+{
+    if (worker->draining || full(worker) || handshaking_spare(worker) != SAGATE_OK)
+        return;
+    struct pending *spare = worker->spare;
+    struct handshake *handshake = NULL;
+    spare->endpoint =
+        (struct endpoint){.io = worker->io, .stats = worker->stats, .socket = listener->id, .peer = *event->peer};
+    const struct handshake_sink sink = {.send = endpoint_send, .context = &spare->endpoint};
+    switch (handshake_dtls_first(worker->contexts, listener->index, event->peer, event->data, event->len, &sink,
+                                 &handshake)) {
+    case HANDSHAKE_COOKIE_SENT:
+        worker_count(worker, STAT_COOKIES_SENT, 1);
+        break;
+    case HANDSHAKE_STARTED: {
+        // A peer that begins again before it was done has given up the one before.
+        struct pending *old = handshaking_by_address(worker, listener->id, event->peer);
+        if (old != NULL)
+            handshaking_end(old, STAT_HANDSHAKES_FAILED_GONE);
+        struct pending *pending = take_spare(worker, listener->index, handshake);
+        struct pending **bucket = bucket_of(worker, listener->id, event->peer);
+        pending->next_by_address = *bucket;
+        *bucket = pending;
+        memcpy(pending->client_random, handshaking_client_random(event->data), WORKER_CLIENT_RANDOM);
+        progress(pending, handshake_run(handshake, NULL, 0));
+        break;
+    }
+    case HANDSHAKE_REJECTED:
+        worker_count(worker, STAT_HANDSHAKES_FAILED_PROTOCOL, 1);
+        break;
+    case HANDSHAKE_NOT_A_HELLO:
+        worker_count(worker, STAT_DATAGRAMS_DROPPED_MALFORMED, 1);
+        break;
+    }
+}
+
+void handshaking_datagram(struct worker *worker, struct listener *listener, const struct io_event *event)
+{
+    worker_count(worker, STAT_DATAGRAMS_RECEIVED, 1);
+    if (event->len < HANDSHAKE_TYPE) {
+        worker_count(worker, STAT_DATAGRAMS_DROPPED_MALFORMED, 1);
+        return;
+    }
+    struct association *association = association_by_address(worker->associations, listener->id, event->peer);
+    struct pending *pending = handshaking_by_address(worker, listener->id, event->peer);
+    if (handshaking_is_hello(event->data, event->len)) {
+        if (pending != NULL &&
+            memcmp(pending->client_random, handshaking_client_random(event->data), WORKER_CLIENT_RANDOM) == 0)
+            handshaking_input(pending, event->data, event->len);
+        else
+            first_hello(worker, listener, event);
+        return;
+    }
+    // While a rebooted device proves itself, application data still belongs to its old association.
+    bool application = event->data[RECORD_TYPE] == TYPE_APPLICATION_DATA;
+    if (pending != NULL && !(application && association != NULL))
+        handshaking_input(pending, event->data, event->len);
+    else if (association != NULL)
+        traffic_datagram(association, event->data, event->len);
+    else
+        worker_count(worker, STAT_DATAGRAMS_DROPPED_UNKNOWN, 1);
+}
+
+void handshaking_accept(struct worker *worker, struct listener *listener, const struct io_event *event)
+{
+    struct handshake *handshake = NULL;
+    worker_count(worker, STAT_STREAMS_ACCEPTED, 1);
+    if (worker->draining || full(worker) || handshaking_spare(worker) != SAGATE_OK) {
+        io_stream_abort(worker->io, event->stream);
+        return;
+    }
+    struct pending *spare = worker->spare;
+    spare->endpoint =
+        (struct endpoint){.io = worker->io, .stats = worker->stats, .stream = event->stream, .peer = *event->peer};
+    const struct handshake_sink sink = {.send = endpoint_send, .context = &spare->endpoint};
+    if (handshake_tls_new(worker->contexts, listener->index, &sink, &handshake) != SAGATE_OK) {
+        io_stream_abort(worker->io, event->stream);
+        return;
+    }
+    struct pending *pending = take_spare(worker, listener->index, handshake);
+    (void)io_stream_set_user(worker->io, event->stream, &pending->user);
+}
+
+void handshaking_stream(struct pending *pending, const struct io_event *event)
+{
+    switch (event->type) {
+    case IO_DATA:
+        handshaking_input(pending, event->data, event->len);
+        break;
+    case IO_EOF:
+        handshaking_end(pending, STAT_HANDSHAKES_FAILED_GONE);
+        break;
+    case IO_CLOSED:
+        pending->endpoint.stream = 0;
+        handshaking_end(pending, STAT_HANDSHAKES_FAILED_GONE);
+        break;
+    default:
+        break;
+    }
+}

@@ -1,0 +1,391 @@
+// The worker: its loop, and how it takes a new configuration between two batches.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "dataplane/worker/worker.h"
+
+#include "common/clock.h"
+#include "common/error.h"
+#include "dataplane/worker/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+enum {
+    RECEIVE_BUFFERS = 512,
+    STREAM_HIGH_WATER = 64 * 1024,
+    STREAM_LIMIT = 256 * 1024,
+    KEYS_MAX = 65536,
+    WAIT_MAX_MS = 250,
+    STATS_MS = 500,
+};
+
+static struct listener *listener_like(struct worker *worker, const struct config_listener *config)
+{
+    for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++) {
+        struct listener *listener = worker->listeners[i];
+        if (listener != NULL && listener->config->transport == config->transport &&
+            address_equal(&listener->config->address, &config->address))
+            return listener;
+    }
+    return NULL;
+}
+
+static struct listener *listener_open(struct worker *worker, const struct config_listener *config, int fd)
+{
+    struct listener *listener = calloc(1, sizeof *listener);
+    if (listener == NULL)
+        return NULL;
+    *listener = (struct listener){.user = {.kind = WORKER_USER_LISTENER}, .worker = worker, .config = config};
+    int result = config->transport == CONFIG_DTLS ? io_add_datagram(worker->io, fd, &listener->user, &listener->id)
+                                                  : io_add_listener(worker->io, fd, &listener->user, &listener->id);
+    if (result != SAGATE_OK) {
+        free(listener);
+        return NULL;
+    }
+    return listener;
+}
+
+// Fills `next` with a listener for each of the new configuration: a new socket, or the one that is open already.
+static int listeners_for(struct worker *worker, const struct worker_snapshot *snapshot, struct listener **next)
+{
+    for (size_t i = 0; i < snapshot->config->listener_count; i++) {
+        int fd = snapshot->listener_fds[i];
+        const struct config_listener *config = &snapshot->config->listeners[i];
+        next[i] = fd >= 0 || worker->config == NULL ? listener_open(worker, config, fd) : listener_like(worker, config);
+        if (next[i] == NULL)
+            return SAGATE_ENOTFOUND;
+    }
+    return SAGATE_OK;
+}
+
+static void listeners_close_unused(struct worker *worker, struct listener **next)
+{
+    for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++) {
+        struct listener *listener = worker->listeners[i];
+        bool used = listener == NULL;
+        for (size_t j = 0; !used && j < CONFIG_LISTENERS_MAX; j++)
+            used = next[j] == listener;
+        if (!used) {
+            io_remove(worker->io, listener->id);
+            free(listener);
+        }
+    }
+    memcpy(worker->listeners, next, sizeof worker->listeners);
+}
+
+// Handshakes and associations refer to listeners and upstreams of the configuration that goes away.
+static void point_at(struct worker *worker, const struct config *config)
+{
+    struct pending *next;
+    for (struct pending *pending = worker->pendings; pending != NULL; pending = next) {
+        next = pending->next;
+        const struct config_listener *old = &worker->config->listeners[pending->listener];
+        size_t i = 0;
+        while (i < config->listener_count && (config->listeners[i].transport != old->transport ||
+                                              !address_equal(&config->listeners[i].address, &old->address)))
+            i++;
+        if (i == config->listener_count)
+            handshaking_end(pending, STAT_HANDSHAKES_FAILED_GONE);
+        else
+            pending->listener = i;
+    }
+    uint64_t cursor = 0;
+    size_t budget = SIZE_MAX;
+    struct association *association;
+    while ((association = association_walk(worker->associations, &cursor, &budget)) != NULL) {
+        struct listener *listener = listener_like(worker, association->device.listener);
+        size_t i = 0;
+        while (listener != NULL && i < config->listener_count &&
+               (config->listeners[i].transport != listener->config->transport ||
+                !address_equal(&config->listeners[i].address, &listener->config->address)))
+            i++;
+        if (listener == NULL || i == config->listener_count) {
+            traffic_end(association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
+            continue;
+        }
+        association->device.listener = &config->listeners[i];
+        association->device.upstream_index = config->listeners[i].upstream;
+        association->device.upstream = &config->upstreams[config->listeners[i].upstream];
+    }
+}
+
+static int take_snapshot(struct worker *worker, struct worker_snapshot *snapshot)
+{
+    struct listener *next[CONFIG_LISTENERS_MAX] = {NULL};
+    const struct config *config = snapshot->config;
+    if (listeners_for(worker, snapshot, next) != SAGATE_OK)
+        return SAGATE_EINTERNAL;
+    point_at(worker, config);
+    if (upstream_reload(worker->upstreams, config, worker->now_ms) != SAGATE_OK ||
+        coap_reload(worker->coap, config, worker->now_ms) != SAGATE_OK ||
+        http_reload(worker->http, config, worker->now_ms) != SAGATE_OK)
+        log_error("worker %u: out of memory while taking the new configuration", worker->index);
+    listeners_close_unused(worker, next);
+    for (size_t i = 0; i < config->listener_count; i++) {
+        worker->listeners[i]->index = i;
+        worker->listeners[i]->config = &config->listeners[i];
+    }
+    handshake_contexts_free(worker->contexts);
+    worker->contexts = snapshot->contexts;
+    worker->config = config;
+    return SAGATE_OK;
+}
+
+static void check_offered(struct worker *worker)
+{
+    struct worker_snapshot *snapshot = atomic_load_explicit(&worker->offered, memory_order_acquire);
+    if (snapshot == NULL)
+        return;
+    snapshot->refused = take_snapshot(worker, snapshot) != SAGATE_OK;
+    atomic_store_explicit(&worker->offered, NULL, memory_order_release);
+}
+
+void worker_swap(struct worker *worker, struct worker_snapshot *snapshot)
+{
+    atomic_store_explicit(&worker->offered, snapshot, memory_order_release);
+    uint64_t one = 1;
+    ssize_t ignored = worker->wake_fd >= 0 ? write(worker->wake_fd, &one, sizeof one) : 0;
+    (void)ignored;
+}
+
+bool worker_swapped(struct worker *worker)
+{
+    return atomic_load_explicit(&worker->offered, memory_order_acquire) == NULL;
+}
+
+void worker_stop(struct worker *worker)
+{
+    atomic_store_explicit(&worker->stopping, true, memory_order_release);
+    uint64_t one = 1;
+    ssize_t ignored = worker->wake_fd >= 0 ? write(worker->wake_fd, &one, sizeof one) : 0;
+    (void)ignored;
+}
+
+struct io *worker_io(struct worker *worker)
+{
+    return worker->io;
+}
+
+void worker_resolved(struct worker *worker, struct slice identity, struct slice key, struct slice principal)
+{
+    // At least a second, so that the handshakes that wait for it find the answer.
+    enum { CACHE_SECONDS_KNOWN = 300, CACHE_SECONDS_REFUSED = 10 };
+    (void)keys_answered(worker->keys, identity, key, principal,
+                        key.len > 0 ? CACHE_SECONDS_KNOWN : CACHE_SECONDS_REFUSED, worker->now_ms);
+    handshaking_resolved(worker, identity);
+}
+
+static void copy_counters(struct timer *timer, void *context, uint64_t now_ms)
+{
+    struct worker *worker = context;
+    const struct io_counters *now = &worker->io->counters;
+    worker_count(worker, STAT_STREAMS_REFUSED, now->streams_refused - worker->counted.streams_refused);
+    worker_count(worker, STAT_DATAGRAMS_DROPPED_MALFORMED,
+                 now->datagrams_truncated - worker->counted.datagrams_truncated);
+    worker->counted = *now;
+    timer_set(worker->wheel, timer, now_ms + STATS_MS);
+}
+
+static void dispatch(struct worker *worker, const struct io_event *event)
+{
+    struct listener *listener = (struct listener *)event->user;
+    switch ((enum worker_user)event->user->kind) {
+    case WORKER_USER_LISTENER:
+        if (event->type == IO_DATAGRAM)
+            handshaking_datagram(worker, listener, event);
+        else if (event->type == IO_ACCEPTED)
+            handshaking_accept(worker, listener, event);
+        break;
+    case WORKER_USER_HANDSHAKE:
+        handshaking_stream((struct pending *)event->user, event);
+        break;
+    case WORKER_USER_ASSOCIATION:
+        traffic_stream((struct association *)event->user, event);
+        break;
+    case WORKER_USER_COAP_UPSTREAM:
+        coap_from_upstream(worker->coap, event, worker->now_us);
+        break;
+    case WORKER_USER_HTTP_UPSTREAM:
+        http_from_upstream(worker->http, event, worker->now_us);
+        break;
+    case WORKER_USER_CHANNEL:
+        channel_receive(worker);
+        break;
+    case WORKER_USER_WAKE: {
+        uint64_t ignored;
+        ssize_t got = read(worker->wake_fd, &ignored, sizeof ignored);
+        (void)got;
+        break;
+    }
+    }
+    traffic_run_ready(worker);
+}
+
+int worker_round(struct worker *worker, int64_t timeout_us)
+{
+    struct io_event events[WORKER_EVENTS];
+    int count = io_wait(worker->io, events, WORKER_EVENTS, timeout_us);
+    if (count < 0)
+        return count;
+    worker->now_us = clock_us();
+    worker->now_ms = worker->now_us / 1000;
+    for (int i = 0; i < count; i++) {
+        // An earlier event of the batch may have ended what this one is for, or handed its stream on.
+        if (events[i].stream != 0 && events[i].type != IO_ACCEPTED && events[i].type != IO_CLOSED)
+            events[i].user = io_stream_user(worker->io, events[i].stream);
+        if (events[i].user != NULL)
+            dispatch(worker, &events[i]);
+    }
+    timer_wheel_run(worker->wheel, worker->now_ms);
+    traffic_run_ready(worker);
+    check_offered(worker);
+    return SAGATE_OK;
+}
+
+int worker_run(struct worker *worker)
+{
+    channel_hello(worker);
+    while (!atomic_load_explicit(&worker->stopping, memory_order_acquire)) {
+        uint64_t wait = timer_wheel_wait(worker->wheel, clock_ms(), WAIT_MAX_MS);
+        int result = worker_round(worker, (int64_t)wait * 1000);
+        if (result != SAGATE_OK)
+            return result;
+    }
+    return SAGATE_OK;
+}
+
+static void reset_gauges(struct stats *stats)
+{
+    static const enum stat_id gauges[] = {STAT_HANDSHAKES_IN_PROGRESS, STAT_HANDSHAKES_PARKED, STAT_ASSOCIATIONS_DTLS,
+                                          STAT_ASSOCIATIONS_TLS, STAT_COAP_OBSERVATIONS};
+    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
+        stats_set(&stats->counters[gauges[i]], 0);
+    for (size_t i = 0; i < STATS_SERVERS_MAX; i++) {
+        stats_set(&stats->servers[i].connections, 0);
+        stats_set(&stats->servers[i].in_flight[STATS_COAP], 0);
+        stats_set(&stats->servers[i].in_flight[STATS_HTTP], 0);
+    }
+}
+
+static int make_bindings(struct worker *worker, const struct config *config)
+{
+    const struct device_port port = worker_port(worker);
+    worker->upstreams = upstream_new(config, worker->wheel, worker->stats, worker->now_ms);
+    if (worker->upstreams == NULL || channel_pep(worker) != SAGATE_OK)
+        return SAGATE_ENOMEM;
+    const struct coap_options coap = {.config = config,
+                                      .io = worker->io,
+                                      .wheel = worker->wheel,
+                                      .upstreams = worker->upstreams,
+                                      .pep = worker->pep,
+                                      .stats = worker->stats,
+                                      .port = port,
+                                      .io_user_kind = WORKER_USER_COAP_UPSTREAM};
+    int result = coap_new(&coap, &worker->coap);
+    if (result != SAGATE_OK)
+        return result;
+    const struct http_options http = {.config = config,
+                                      .io = worker->io,
+                                      .wheel = worker->wheel,
+                                      .upstreams = worker->upstreams,
+                                      .pep = worker->pep,
+                                      .stats = worker->stats,
+                                      .port = port,
+                                      .io_user_kind = WORKER_USER_HTTP_UPSTREAM};
+    return http_new(&http, &worker->http);
+}
+
+static int make_parts(struct worker *worker, const struct worker_options *options)
+{
+    const struct config *config = options->snapshot->config;
+    const struct io_options io = {.worker = worker->index,
+                                  .receive_buffers = RECEIVE_BUFFERS,
+                                  .streams_max = config->limits.connections + 1024,
+                                  .stream_high_water = STREAM_HIGH_WATER,
+                                  .stream_limit = STREAM_LIMIT};
+    int result = io_create(options->driver, &io, &worker->io);
+    if (result != SAGATE_OK)
+        return result;
+    worker->wheel = timer_wheel_new(worker->now_ms);
+    worker->associations = association_table_new(config->limits.associations);
+    worker->keys = keys_new(KEYS_MAX);
+    if (worker->wheel == NULL || worker->associations == NULL || worker->keys == NULL)
+        return SAGATE_ENOMEM;
+    result = make_bindings(worker, config);
+    if (result != SAGATE_OK)
+        return result;
+    if (options->channel_fd >= 0) {
+        io_id id;
+        result = io_add_poll(worker->io, options->channel_fd, &worker->channel_user, &id);
+    }
+    if (result == SAGATE_OK && options->wake_fd >= 0) {
+        io_id id;
+        result = io_add_poll(worker->io, options->wake_fd, &worker->wake_user, &id);
+    }
+    if (result != SAGATE_OK)
+        return result;
+    timer_set(worker->wheel, &worker->stats_timer, worker->now_ms + STATS_MS);
+    return take_snapshot(worker, options->snapshot);
+}
+
+int worker_new(const struct worker_options *options, struct worker **out)
+{
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (worker == NULL)
+        return SAGATE_ENOMEM;
+    worker->index = options->index;
+    worker->stats = options->stats;
+    worker->channel_fd = options->channel_fd;
+    worker->wake_fd = options->wake_fd;
+    worker->channel_user.kind = WORKER_USER_CHANNEL;
+    worker->wake_user.kind = WORKER_USER_WAKE;
+    worker->now_us = clock_us();
+    worker->now_ms = worker->now_us / 1000;
+    worker->stats_timer = (struct timer){.fire = copy_counters, .context = worker};
+    hash_key_random(&worker->hash_key);
+    worker->boot = worker->hash_key.k0 ^ worker->now_us;
+    worker->stats->layout = STATS_LAYOUT;
+    reset_gauges(worker->stats);
+    channel_init(worker);
+    int result = make_parts(worker, options);
+    if (result != SAGATE_OK) {
+        worker->contexts = NULL; // still the caller's
+        worker_free(worker);
+        return result;
+    }
+    *out = worker;
+    return SAGATE_OK;
+}
+
+void worker_free(struct worker *worker)
+{
+    if (worker == NULL)
+        return;
+    while (worker->pendings != NULL)
+        handshaking_end(worker->pendings, STAT_HANDSHAKES_FAILED_GONE);
+    uint64_t cursor = 0;
+    size_t budget = SIZE_MAX;
+    struct association *association;
+    while (worker->associations != NULL &&
+           (association = association_walk(worker->associations, &cursor, &budget)) != NULL)
+        traffic_end(association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
+    // Lets the close_notify of each association leave.
+    struct io_event events[1];
+    if (worker->io != NULL)
+        (void)io_wait(worker->io, events, 1, 0);
+    http_free(worker->http);
+    coap_free(worker->coap);
+    pep_free(worker->pep);
+    upstream_free(worker->upstreams);
+    keys_free(worker->keys);
+    association_table_free(worker->associations);
+    handshake_contexts_free(worker->contexts);
+    free(worker->spare);
+    channel_free(worker);
+    for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++)
+        free(worker->listeners[i]);
+    io_destroy(worker->io);
+    timer_wheel_free(worker->wheel);
+    free(worker);
+}

@@ -1,0 +1,71 @@
+// One worker of the data plane: an io driver, the associations on it, and the stages that their bytes go through.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#ifndef SAGATE_DATAPLANE_WORKER_WORKER_H
+#define SAGATE_DATAPLANE_WORKER_WORKER_H
+
+#include "common/stats.h"
+#include "controlplane/config/config.h"
+#include "dataplane/handshake/handshake.h"
+#include "dataplane/io/io.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+struct worker;
+
+// Kinds of io_user that a worker tells apart.
+enum worker_user {
+    WORKER_USER_LISTENER = 1,
+    WORKER_USER_HANDSHAKE, // a stream whose handshake is under way
+    WORKER_USER_ASSOCIATION,
+    WORKER_USER_COAP_UPSTREAM,
+    WORKER_USER_HTTP_UPSTREAM,
+    WORKER_USER_CHANNEL, // plane socket to the control process
+    WORKER_USER_WAKE,    // eventfd: a new snapshot, or the end
+};
+
+// A configuration with what belongs to it, made by the data process's main thread, read-only for workers, and released
+// by the main thread once no worker uses it.
+struct worker_snapshot {
+    const struct config *config;
+    struct handshake_contexts *contexts; // this worker's own; becomes the worker's
+    const int *listener_fds;             // by listener index: a new socket to take over, or -1 to keep the one in use
+    bool refused;                        // set by the worker when it could not take the snapshot
+};
+
+struct worker_options {
+    unsigned index;
+    const struct io_driver *driver;
+    struct stats *stats; // never NULL
+    int channel_fd;      // plane socket to control; -1 in tests that resolve by hand; stays the caller's
+    int wake_fd;         // eventfd that worker_swap and worker_stop write to; -1 in tests; stays the caller's
+    struct worker_snapshot *snapshot;
+};
+
+// SAGATE_OK; SAGATE_ENOMEM; SAGATE_ESYS; SAGATE_EUNSUPPORTED (io driver). On an error the snapshot stays the caller's.
+int worker_new(const struct worker_options *options, struct worker **worker);
+
+// Runs until worker_stop. SAGATE_OK, or the fatal error of the io driver. Worker's thread.
+int worker_run(struct worker *worker);
+
+// One round: waits at most `timeout_us` for events and works on them. SAGATE_OK or a fatal error. For tests.
+int worker_round(struct worker *worker, int64_t timeout_us);
+
+// Any thread: offers a snapshot; the worker takes it between two batches, and worker_swapped tells when it has.
+// One at a time.
+void worker_swap(struct worker *worker, struct worker_snapshot *snapshot);
+bool worker_swapped(struct worker *worker);
+
+// Any thread: ends worker_run after the batch in hand.
+void worker_stop(struct worker *worker);
+
+// The worker's io instance, for tests over the mem driver.
+struct io *worker_io(struct worker *worker);
+
+// Answers a parked identity by hand, as a RESOLVED message would. `principal`: packed. For tests.
+void worker_resolved(struct worker *worker, struct slice identity, struct slice key, struct slice principal);
+
+// Ends every association (close_notify) and releases all. After worker_run has returned, any thread.
+void worker_free(struct worker *worker);
+
+#endif

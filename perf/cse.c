@@ -1,0 +1,206 @@
+// sagate-perf-cse: stands in for a CSE in measurements. Answers every HTTP or CoAP request at once with the same small
+// content, so that what is measured is the gateway in front of it. It judges nothing.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/address.h"
+#include "common/error.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CLIENTS_MAX = 4096, BUFFER = 16 * 1024, EVENTS = 256 };
+
+static const char content[] = "{\"m2m:cin\":{\"ty\":4,\"rn\":\"latest\",\"con\":\"21.5\"}}";
+
+struct client {
+    size_t used;
+    char buffer[BUFFER];
+};
+
+static struct client *clients[CLIENTS_MAX]; // by descriptor
+static int epoll;
+
+static int listen_on(const char *text, int type)
+{
+    struct address address;
+    if (address_parse_pair(text, &address) != SAGATE_OK)
+        return -1;
+    int fd = socket(address.any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1;
+    int size = 4 << 20;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    if (bind(fd, &address.any, address.len) != 0 || (type == SOCK_STREAM && listen(fd, 1024) != 0)) {
+        (void)fprintf(stderr, "sagate-perf-cse: %s: %s\n", text, strerror(errno));
+        return -1;
+    }
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    (void)epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+    return fd;
+}
+
+// Copies the request identifier into the answer; the rest of the head is constant.
+static size_t http_answer(const char *head, size_t head_len, char *out, size_t cap)
+{
+    static const char name[] = "\r\nx-m2m-ri: ";
+    const char *id = "";
+    size_t id_len = 0;
+    for (size_t i = 0; i + sizeof name - 1 < head_len; i++) {
+        if (head[i] == '\r' && strncasecmp(head + i, name, sizeof name - 1) == 0) {
+            id = head + i + sizeof name - 1;
+            id_len = strcspn(id, "\r");
+            break;
+        }
+    }
+    int len = snprintf(out, cap,
+                       "HTTP/1.1 200 OK\r\nX-M2M-RSC: 2000\r\nX-M2M-RI: %.*s\r\nX-M2M-RVI: 3\r\n"
+                       "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                       (int)id_len, id, sizeof content - 1, content);
+    return len < 0 ? 0 : (size_t)len;
+}
+
+static void http_input(int fd)
+{
+    struct client *client = clients[fd];
+    ssize_t got = recv(fd, client->buffer + client->used, BUFFER - client->used - 1, 0);
+    if (got <= 0) {
+        if (got < 0 && errno == EAGAIN)
+            return;
+        close(fd);
+        return;
+    }
+    client->used += (size_t)got;
+    client->buffer[client->used] = '\0';
+    char *end;
+    while ((end = strstr(client->buffer, "\r\n\r\n")) != NULL) {
+        char answer[1024];
+        size_t head = (size_t)(end - client->buffer) + 4;
+        size_t len = http_answer(client->buffer, head, answer, sizeof answer);
+        if (send(fd, answer, len, MSG_NOSIGNAL) != (ssize_t)len) {
+            close(fd);
+            return;
+        }
+        memmove(client->buffer, client->buffer + head, client->used - head + 1);
+        client->used -= head;
+    }
+}
+
+static void accept_all(int listener)
+{
+    int fd;
+    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        if (fd >= CLIENTS_MAX) {
+            close(fd);
+            continue;
+        }
+        if (clients[fd] == NULL)
+            clients[fd] = malloc(sizeof *clients[fd]);
+        clients[fd]->used = 0;
+        struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+        (void)epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+    }
+}
+
+// A piggybacked 2.05 with the request's token, its RQI option (283) and RSC 2000 (307).
+static size_t coap_answer(const uint8_t *in, size_t len, uint8_t *out)
+{
+    size_t token = in[0] & 0x0fU;
+    size_t at = 4 + token;
+    unsigned number = 0;
+    const uint8_t *id = NULL;
+    size_t id_len = 0;
+    while (at < len && in[at] != 0xff) {
+        unsigned delta = in[at] >> 4;
+        size_t size = in[at] & 0x0fU;
+        at++;
+        if (delta == 13)
+            delta = 13U + in[at++];
+        else if (delta == 14) {
+            delta = 269U + ((unsigned)in[at] << 8 | in[at + 1]);
+            at += 2;
+        }
+        if (size == 13)
+            size = 13U + in[at++];
+        number += delta;
+        if (number == 283) {
+            id = in + at;
+            id_len = size;
+        }
+        at += size;
+    }
+    memcpy(out, in, 4 + token);
+    out[0] = (uint8_t)(0x60 | token);
+    out[1] = 0x45;
+    size_t used = 4 + token;
+    out[used++] = 0xc1; // Content-Format 50
+    out[used++] = 50;
+    unsigned last = 12;
+    if (id != NULL && id_len < 13) {
+        out[used++] = (uint8_t)(0xe0 | id_len);
+        out[used++] = (uint8_t)((283 - 12 - 269) >> 8);
+        out[used++] = (uint8_t)(283 - 12 - 269);
+        memcpy(out + used, id, id_len);
+        used += id_len;
+        last = 283;
+    }
+    unsigned delta = 307 - last; // 24 after RQI, 295 else
+    out[used++] = delta < 269 ? 0xd2 : 0xe2;
+    if (delta >= 269)
+        out[used++] = (uint8_t)((delta - 269) >> 8);
+    out[used++] = (uint8_t)(delta < 269 ? delta - 13 : delta - 269);
+    out[used++] = 2000 >> 8;
+    out[used++] = 2000 & 0xff;
+    out[used++] = 0xff;
+    memcpy(out + used, content, sizeof content - 1);
+    return used + sizeof content - 1;
+}
+
+static void coap_input(int fd)
+{
+    uint8_t in[2048];
+    uint8_t out[2048];
+    struct sockaddr_storage peer;
+    socklen_t peer_len = sizeof peer;
+    ssize_t got;
+    while ((got = recvfrom(fd, in, sizeof in - 4, 0, (struct sockaddr *)&peer, &peer_len)) >= 4) {
+        if (in[1] == 0 && (in[0] & 0x30) == 0) {
+            const uint8_t reset[4] = {0x70, 0, in[2], in[3]};
+            (void)sendto(fd, reset, sizeof reset, 0, (struct sockaddr *)&peer, peer_len);
+        } else if (in[1] >= 1 && in[1] <= 4) {
+            size_t len = coap_answer(in, (size_t)got, out);
+            (void)sendto(fd, out, len, 0, (struct sockaddr *)&peer, peer_len);
+        }
+        peer_len = sizeof peer;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3) {
+        (void)fprintf(stderr, "usage: sagate-perf-cse HTTP-ADDRESS:PORT COAP-ADDRESS:PORT\n");
+        return 2;
+    }
+    epoll = epoll_create1(EPOLL_CLOEXEC);
+    int http = listen_on(argv[1], SOCK_STREAM);
+    int coap = listen_on(argv[2], SOCK_DGRAM);
+    if (http < 0 || coap < 0)
+        return EXIT_FAILURE;
+    for (;;) {
+        struct epoll_event events[EVENTS];
+        int count = epoll_wait(epoll, events, EVENTS, -1);
+        for (int i = 0; i < count; i++) {
+            int fd = events[i].data.fd;
+            if (fd == http)
+                accept_all(http);
+            else if (fd == coap)
+                coap_input(coap);
+            else
+                http_input(fd);
+        }
+    }
+}
