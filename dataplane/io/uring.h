@@ -1,0 +1,209 @@
+// Private to uring.c, uring_datagram.c and uring_stream.c: the state of one ring and what the three files share.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#ifndef SAGATE_DATAPLANE_IO_URING_H
+#define SAGATE_DATAPLANE_IO_URING_H
+
+#include "dataplane/io/io.h"
+
+#include <liburing.h>
+#include <sys/queue.h>
+#include <sys/uio.h>
+
+enum {
+    URING_SOURCES_MAX = 1024,       // datagram sockets, listeners and polled descriptors together
+    URING_STREAM_BUFFER = 16384,    // one stream receive buffer, and one chunk of an output queue
+    URING_SEND_CHUNKS = 4,          // chunks that one send takes
+    URING_CHUNKS_KEPT = 256,        // unused chunks kept for the next need
+    URING_LINGER_MAX = 1024,        // closed streams that still drain; beyond it the oldest is reset
+    URING_LINGER_US = 5000000,      // how long one drains
+    URING_ACCEPT_RETRY_US = 100000, // pause after accept failed for want of descriptors or memory
+};
+
+// What a completion is for: the upper half of user_data; the lower half is an index. URING_CANCEL is added to the
+// operation that a cancellation is meant for.
+enum { URING_CANCEL = 0x100 };
+enum uring_op { URING_SOURCE, URING_TRANSMIT, URING_CONNECT, URING_RECEIVE, URING_SEND };
+
+// A ring of provided buffers. `free` counts those not known to be consumed: unseen completions may hold some of it.
+struct uring_pool {
+    struct io_uring_buf_ring *ring;
+    uint8_t *base;
+    size_t mapped, stride;
+    unsigned count, size, free;
+    uint16_t group;
+};
+
+enum uring_kind { URING_FREE, URING_DATAGRAM, URING_LISTENER, URING_POLL };
+
+// A slot is used again only when no completion for it can come any more, so that completions need no generation.
+struct uring_source {
+    enum uring_kind kind;
+    uint16_t generation;
+    bool armed;      // its multishot (or poll) request is in the kernel
+    bool cancelling; // and a cancellation for it as well
+    bool removed;    // waits for its last completions
+    bool failed;     // the kernel refuses its request for good: not armed again
+    bool starved;    // its request ended because no buffer was left
+    bool kicked;
+    int fd;
+    unsigned sending; // transmit buffers in flight
+    struct io_user *user;
+    TAILQ_ENTRY(uring_source) kick;
+};
+
+struct uring_transmit {
+    struct msghdr message;
+    struct iovec vector;
+    struct address to;
+    uint32_t source, next;
+    uint8_t data[IO_DATAGRAM_MAX];
+};
+
+// Received bytes on their way to the caller, in a provided buffer or (buffer < 0) in a chunk, whose first member it is.
+struct uring_held {
+    STAILQ_ENTRY(uring_held) next;
+    uint8_t *data;
+    size_t len;
+    int buffer;
+};
+STAILQ_HEAD(uring_held_list, uring_held);
+
+struct uring_chunk {
+    struct uring_held held;
+    STAILQ_ENTRY(uring_chunk) next;
+    size_t start, end;
+    uint8_t data[URING_STREAM_BUFFER];
+};
+STAILQ_HEAD(uring_chunk_list, uring_chunk);
+
+enum uring_state {
+    URING_UNUSED,
+    URING_OPEN,    // the caller's (perhaps still connecting)
+    URING_CLOSING, // closed by the caller, drains
+    URING_DEAD,    // waits for its last completions
+};
+
+struct uring_stream {
+    enum uring_state state;
+    uint32_t generation;
+    int fd;
+    bool connected;
+    bool connect_busy, receive_busy, send_busy;                // requests in the kernel
+    bool connect_cancelled, receive_cancelled, send_cancelled; // and cancellations of them
+    bool connected_due, writable_due, eof_due, closed_due;     // events to deliver
+    bool paused, starved, receive_done, writable_wanted, shut;
+    bool on_kick, on_ready, on_linger;
+    int error; // of connecting, receiving or sending: the errno of the last event
+    struct io_user *user;
+    size_t queued;
+    struct uring_chunk_list output;
+    struct uring_chunk *last; // of output, when that is not empty
+    struct uring_held_list held;
+    struct msghdr message;
+    struct iovec vector[URING_SEND_CHUNKS];
+    struct address peer, local;
+    uint64_t deadline; // of draining
+    TAILQ_ENTRY(uring_stream) kick, ready, linger;
+    SLIST_ENTRY(uring_stream) unused;
+};
+TAILQ_HEAD(uring_stream_list, uring_stream);
+
+struct uring {
+    struct io base;
+    struct io_options options;
+    struct io_uring ring;
+    bool enabled;
+    struct uring_pool datagram_pool, stream_pool;
+
+    // The batch being filled.
+    struct io_event *events;
+    size_t count, max;
+
+    // What goes back with the next io_wait.
+    uint16_t datagrams_out[IO_BATCH_MAX];
+    size_t datagrams_out_count;
+    struct uring_held_list held_out;
+
+    struct uring_source sources[URING_SOURCES_MAX];
+    TAILQ_HEAD(, uring_source) source_kick; // sources for which requests are due
+    uint64_t accept_retry;                  // when listeners are armed again; 0: no pause
+
+    struct msghdr receive_message; // the shape of every received datagram
+    struct uring_transmit *transmits;
+    uint32_t transmit_free;  // head of the list of free ones; transmit_count: none
+    uint32_t transmit_count; // how many there are
+    uint32_t reserved;       // the reserved one; transmit_count: none
+    size_t reserved_len;
+
+    struct uring_stream *streams;
+    size_t stream_slots, streams_live, lingering_count, linger_max;
+    struct uring_stream_list kick;      // streams for which requests are due
+    struct uring_stream_list ready;     // streams with events to deliver
+    struct uring_stream_list lingering; // in the order of their deadlines
+    SLIST_HEAD(, uring_stream) unused;
+    struct uring_held *held; // one for each buffer of stream_pool
+    struct uring_chunk_list chunks;
+    size_t chunks_kept;
+};
+
+static inline struct uring *uring_of(struct io *io)
+{
+    return (struct uring *)io; // base is its first member
+}
+
+static inline uint64_t uring_data(enum uring_op op, size_t index)
+{
+    return (uint64_t)op << 32 | (uint32_t)index;
+}
+
+// The next event of the batch, zeroed. Callers know that there is room.
+struct io_event *uring_emit(struct uring *io);
+
+// A submission entry, after submitting when there is none; NULL when the kernel takes no more now.
+struct io_uring_sqe *uring_sqe(struct uring *io);
+
+// Asks for cancellation of the request with this user_data. False: no submission entry.
+bool uring_cancel(struct uring *io, uint64_t data);
+
+static inline uint8_t *uring_pool_at(struct uring_pool *pool, unsigned buffer)
+{
+    return pool->base + (size_t)buffer * pool->stride;
+}
+void uring_pool_put(struct uring_pool *pool, unsigned buffer);
+
+// uring.c: the source with this id, or NULL. kick: a request for it is due with the next submission. settle: closes
+// and frees a removed source once nothing is in flight.
+struct uring_source *uring_source_find(struct uring *io, io_id id);
+io_id uring_source_id(const struct uring *io, const struct uring_source *source);
+void uring_source_kick(struct uring *io, struct uring_source *source);
+void uring_source_settle(struct uring *io, struct uring_source *source);
+
+// uring_datagram.c
+int uring_datagram_open(struct uring *io);
+void uring_datagram_free(struct uring *io);
+bool uring_datagram_arm(struct uring *io, struct uring_source *source);
+void uring_datagram_received(struct uring *io, struct uring_source *source, const struct io_uring_cqe *cqe);
+void uring_datagram_sent(struct uring *io, uint32_t index, int result);
+uint8_t *uring_datagram_reserve(struct io *base, size_t len);
+int uring_datagram_commit(struct io *base, io_id id, const struct address *to, size_t len);
+
+// uring_stream.c: open and free the tables; work: make the requests that are due; deliver: one event of the first
+// stream that has one (false: none has); expire: end the streams that drained for too long.
+int uring_stream_open(struct uring *io);
+void uring_stream_free(struct uring *io);
+void uring_stream_return_buffers(struct uring *io);
+void uring_stream_work_all(struct uring *io);
+bool uring_stream_deliver_one(struct uring *io);
+void uring_stream_expire(struct uring *io, uint64_t now);
+void uring_stream_accepted(struct uring *io, const struct uring_source *listener, int fd);
+void uring_stream_cancel_missed(struct uring *io, enum uring_op op, uint32_t index);
+void uring_stream_completed(struct uring *io, enum uring_op op, uint32_t index, const struct io_uring_cqe *cqe);
+int uring_stream_connect(struct io *base, const struct address *to, struct io_user *user, io_stream *id);
+int uring_stream_set_user(struct io *base, io_stream id, struct io_user *user);
+int uring_stream_write(struct io *base, io_stream id, const void *data, size_t len);
+size_t uring_stream_queued(struct io *base, io_stream id);
+int uring_stream_pause(struct io *base, io_stream id, bool paused);
+void uring_stream_close(struct io *base, io_stream id);
+void uring_stream_abort(struct io *base, io_stream id);
+
+#endif

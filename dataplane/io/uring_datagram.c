@@ -1,0 +1,189 @@
+// The uring driver, datagrams: multishot receive into provided buffers, sending from a fixed pool.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
+#include "dataplane/io/uring.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+// A received datagram lies in its buffer as io_uring_recvmsg_out, name, payload (no control data is asked for). The
+// room for the name is a `struct address`, so that the event can point at it once its length is filled in.
+static_assert(sizeof(struct address) % 16 == 0, "the payload stays aligned");
+
+int uring_datagram_open(struct uring *io)
+{
+    io->receive_message.msg_namelen = sizeof(struct address);
+    io->transmit_count = io->options.receive_buffers < 64 ? 64 : io->options.receive_buffers;
+    io->transmits = calloc(io->transmit_count, sizeof *io->transmits);
+    if (io->transmits == NULL)
+        return SAGATE_ENOMEM;
+    for (uint32_t i = 0; i < io->transmit_count; i++)
+        io->transmits[i].next = i + 1;
+    io->transmit_free = 0;
+    io->reserved = io->transmit_count;
+    return SAGATE_OK;
+}
+
+void uring_datagram_free(struct uring *io)
+{
+    free(io->transmits);
+}
+
+// False: try again with the next io_wait.
+bool uring_datagram_arm(struct uring *io, struct uring_source *source)
+{
+    if (source->starved && io->datagram_pool.free == 0)
+        return false;
+    struct io_uring_sqe *sqe = uring_sqe(io);
+    if (sqe == NULL)
+        return false;
+    io_uring_prep_recvmsg_multishot(sqe, source->fd, &io->receive_message, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = io->datagram_pool.group;
+    io_uring_sqe_set_data64(sqe, uring_data(URING_SOURCE, (size_t)(source - io->sources)));
+    source->armed = true;
+    source->starved = false;
+    return true;
+}
+
+static void report_error(struct uring *io, struct uring_source *source, int error)
+{
+    struct io_event *event = uring_emit(io);
+    event->type = IO_DATAGRAM_ERROR;
+    event->id = uring_source_id(io, source);
+    event->user = source->user;
+    event->error = error;
+}
+
+static void receive_failed(struct uring *io, struct uring_source *source, int error)
+{
+    switch (error) {
+    case ENOBUFS:
+        io->base.counters.datagrams_no_buffer++;
+        source->starved = true;
+        return;
+    case ECANCELED:
+    case EINTR:
+    case EAGAIN:
+        return;
+    case EBADF:
+    case EFAULT:
+    case EINVAL:
+    case ENOTSOCK:
+    case EOPNOTSUPP:
+        source->failed = true; // would fail again at once, for ever
+        break;
+    default:
+        break;
+    }
+    report_error(io, source, error);
+}
+
+void uring_datagram_received(struct uring *io, struct uring_source *source, const struct io_uring_cqe *cqe)
+{
+    struct uring_pool *pool = &io->datagram_pool;
+    if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) {
+        unsigned buffer = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
+        pool->free--;
+        struct io_uring_recvmsg_out *out =
+            io_uring_recvmsg_validate(uring_pool_at(pool, buffer), cqe->res, &io->receive_message);
+        if (out == NULL || source->removed) {
+            uring_pool_put(pool, buffer);
+        } else if ((out->flags & MSG_TRUNC) != 0 || out->namelen > sizeof(struct sockaddr_in6)) {
+            io->base.counters.datagrams_truncated++;
+            uring_pool_put(pool, buffer);
+        } else {
+            struct address *peer = io_uring_recvmsg_name(out);
+            peer->len = out->namelen;
+            struct io_event *event = uring_emit(io);
+            event->type = IO_DATAGRAM;
+            event->id = uring_source_id(io, source);
+            event->user = source->user;
+            event->peer = peer;
+            event->data = io_uring_recvmsg_payload(out, &io->receive_message);
+            event->len = io_uring_recvmsg_payload_length(out, cqe->res, &io->receive_message);
+            io->base.counters.datagrams_received++;
+            io->base.counters.bytes_received += event->len;
+            io->datagrams_out[io->datagrams_out_count++] = (uint16_t)buffer;
+        }
+    } else if (cqe->res < 0 && !source->removed) {
+        receive_failed(io, source, -cqe->res);
+    }
+}
+
+uint8_t *uring_datagram_reserve(struct io *base, size_t len)
+{
+    struct uring *io = uring_of(base);
+    if (len > IO_DATAGRAM_MAX)
+        return NULL;
+    if (io->reserved == io->transmit_count) {
+        if (io->transmit_free == io->transmit_count) {
+            io->base.counters.datagrams_no_buffer++;
+            return NULL;
+        }
+        io->reserved = io->transmit_free;
+        io->transmit_free = io->transmits[io->reserved].next;
+    }
+    io->reserved_len = len;
+    return io->transmits[io->reserved].data;
+}
+
+static void release(struct uring *io, uint32_t index)
+{
+    io->transmits[index].next = io->transmit_free;
+    io->transmit_free = index;
+}
+
+int uring_datagram_commit(struct io *base, io_id id, const struct address *to, size_t len)
+{
+    struct uring *io = uring_of(base);
+    struct uring_source *source = uring_source_find(io, id);
+    if (source == NULL || source->kind != URING_DATAGRAM || io->reserved == io->transmit_count ||
+        len > io->reserved_len || (to != NULL && to->len > sizeof(struct sockaddr_in6)))
+        return SAGATE_EINVAL;
+    uint32_t index = io->reserved;
+    io->reserved = io->transmit_count;
+    struct io_uring_sqe *sqe = uring_sqe(io);
+    if (sqe == NULL) {
+        io->base.counters.datagrams_send_failed++;
+        release(io, index);
+        return SAGATE_OK;
+    }
+    struct uring_transmit *transmit = &io->transmits[index];
+    transmit->to.len = 0;
+    if (to != NULL)
+        transmit->to = *to;
+    transmit->source = (uint32_t)(source - io->sources);
+    transmit->vector = (struct iovec){.iov_base = transmit->data, .iov_len = len};
+    transmit->message = (struct msghdr){.msg_iov = &transmit->vector, .msg_iovlen = 1};
+    if (transmit->to.len > 0) {
+        transmit->message.msg_name = &transmit->to.any;
+        transmit->message.msg_namelen = transmit->to.len;
+    }
+    // Without MSG_DONTWAIT a full socket buffer would keep the transmit buffer waiting; a datagram is better dropped.
+    io_uring_prep_sendmsg(sqe, source->fd, &transmit->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    io_uring_sqe_set_data64(sqe, uring_data(URING_TRANSMIT, index));
+    source->sending++;
+    return SAGATE_OK;
+}
+
+void uring_datagram_sent(struct uring *io, uint32_t index, int result)
+{
+    struct uring_transmit *transmit = &io->transmits[index];
+    struct uring_source *source = &io->sources[transmit->source];
+    source->sending--;
+    if (result >= 0) {
+        io->base.counters.datagrams_sent++;
+        io->base.counters.bytes_sent += transmit->vector.iov_len;
+    } else {
+        io->base.counters.datagrams_send_failed++;
+        // The kernel gives a connected socket's pending error to whichever call comes first.
+        if (transmit->to.len == 0 && !source->removed && result != -EAGAIN && result != -ENOBUFS &&
+            result != -ECANCELED)
+            report_error(io, source, -result);
+    }
+    release(io, index);
+    uring_source_settle(io, source);
+}

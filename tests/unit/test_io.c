@@ -1,0 +1,955 @@
+// The io drivers: one set of tests over memory and over loopback sockets, and some for io_uring alone.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
+#include "dataplane/io/io.h"
+#include "dataplane/io/mem.h"
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { TRIES = 500, SEEN_MAX = 4096, STREAMS_MAX = 16, HIGH_WATER = 1000, LIMIT = 2000 };
+
+struct seen {
+    enum io_event_type type;
+    io_id id;
+    io_stream stream;
+    struct io_user *user;
+    int error;
+    size_t len;
+    char text[32];
+};
+
+// The peer's end of a stream, in either world.
+struct peer {
+    struct mem_peer *mem;
+    int fd;
+};
+
+static const struct io_driver *driver;
+static struct io *io;
+static struct seen seen[SEEN_MAX];
+static size_t seen_count;
+static struct address from; // of the last datagram
+static struct io_user user_a = {1}, user_b = {2};
+
+static bool is_mem(void)
+{
+    return driver == &io_mem_driver;
+}
+
+static void open_with(unsigned buffers, size_t high_water, size_t limit)
+{
+    struct io_options options = {
+        .receive_buffers = buffers, .streams_max = STREAMS_MAX, .stream_high_water = high_water, .stream_limit = limit};
+    seen_count = 0;
+    io = NULL;
+    CU_ASSERT_EQUAL_FATAL(io_create(driver, &options, &io), SAGATE_OK);
+}
+
+static void open_io(void)
+{
+    open_with(64, HIGH_WATER, LIMIT);
+}
+
+static int look_max(size_t max, int64_t timeout_us)
+{
+    struct io_event events[IO_BATCH_MAX];
+    int count = io_wait(io, events, max, timeout_us);
+    CU_ASSERT_FATAL(count >= 0 && (size_t)count <= max);
+    for (int i = 0; i < count && seen_count < SEEN_MAX; i++) {
+        struct seen *s = &seen[seen_count++];
+        *s = (struct seen){.type = events[i].type,
+                           .id = events[i].id,
+                           .stream = events[i].stream,
+                           .user = events[i].user,
+                           .error = events[i].error,
+                           .len = events[i].len};
+        if (events[i].len > 0)
+            memcpy(s->text, events[i].data, events[i].len < sizeof s->text - 1 ? events[i].len : sizeof s->text - 1);
+        if (events[i].type == IO_DATAGRAM)
+            from = *events[i].peer;
+    }
+    return count;
+}
+
+static void look(void)
+{
+    look_max(IO_BATCH_MAX, 10000);
+}
+
+// Waits until `count` events in all have been seen.
+static bool until(size_t count)
+{
+    for (int i = 0; i < TRIES && seen_count < count; i++)
+        look();
+    return seen_count >= count;
+}
+
+// Gives what should not come a chance to come.
+static void settle(void)
+{
+    for (int i = 0; i < 5; i++)
+        look();
+}
+
+static bool saw(size_t i, enum io_event_type type, const char *text)
+{
+    return i < seen_count && seen[i].type == type && (text == NULL || strcmp(seen[i].text, text) == 0);
+}
+
+// Sockets. Those for the driver are non-blocking, as they may come from elsewhere.
+
+static int bound_socket(int type, struct address *address)
+{
+    int fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    CU_ASSERT_FATAL(fd >= 0);
+    CU_ASSERT_EQUAL_FATAL(address_parse("127.0.0.1", 0, address), SAGATE_OK);
+    CU_ASSERT_EQUAL_FATAL(bind(fd, &address->any, address->len), 0);
+    CU_ASSERT_EQUAL_FATAL(getsockname(fd, &address->any, &address->len), 0);
+    return fd;
+}
+
+static io_id add_udp(struct address *address)
+{
+    io_id id = 0;
+    address_parse("127.0.0.1", 5684, address);
+    int fd = is_mem() ? -1 : bound_socket(SOCK_DGRAM, address);
+    CU_ASSERT_EQUAL_FATAL(io_add_datagram(io, fd, &user_a, &id), SAGATE_OK);
+    CU_ASSERT_NOT_EQUAL(id, 0);
+    return id;
+}
+
+static io_id add_tcp(struct address *address)
+{
+    io_id id = 0;
+    address_parse("127.0.0.1", 8443, address);
+    int fd = is_mem() ? -1 : bound_socket(SOCK_STREAM, address);
+    CU_ASSERT_FATAL(is_mem() || listen(fd, 16) == 0);
+    CU_ASSERT_EQUAL_FATAL(io_add_listener(io, fd, &user_a, &id), SAGATE_OK);
+    return id;
+}
+
+static void bring(io_id id, int fd, const struct address *to, const void *data, size_t len)
+{
+    struct address peer;
+    address_parse("192.0.2.1", 1234, &peer);
+    bool done = is_mem() ? mem_inject(io, id, &peer, data, len) == SAGATE_OK
+                         : sendto(fd, data, len, 0, &to->any, to->len) == (ssize_t)len;
+    CU_ASSERT_TRUE(done);
+}
+
+static int udp_peer(void)
+{
+    struct address address;
+    return is_mem() ? -1 : bound_socket(SOCK_DGRAM, &address);
+}
+
+static void done_with(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+// What the driver sent to the peer, or -1.
+static ssize_t take(int fd, void *data, size_t size)
+{
+    for (int i = 0; i < TRIES; i++) {
+        look_max(IO_BATCH_MAX, 1000);
+        if (!is_mem()) {
+            ssize_t got = recv(fd, data, size, MSG_DONTWAIT);
+            if (got >= 0)
+                return got;
+            continue;
+        }
+        io_id id;
+        struct address to;
+        const uint8_t *bytes;
+        size_t len;
+        if (mem_take(io, &id, &to, &bytes, &len)) {
+            memcpy(data, bytes, len < size ? len : size);
+            return (ssize_t)len;
+        }
+    }
+    return -1;
+}
+
+// Streams from the peer's side.
+
+static struct peer peer_open(io_id listener, const struct address *to)
+{
+    struct peer peer = {.fd = -1};
+    if (is_mem()) {
+        struct address address;
+        address_parse("192.0.2.1", 1234, &address);
+        peer.mem = mem_open(io, listener, &address);
+        return peer;
+    }
+    peer.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL(connect(peer.fd, &to->any, to->len), 0);
+    return peer;
+}
+
+// The peer writes; where the kernel takes no more now, the driver gets its turn.
+static void peer_write(struct peer *peer, const void *data, size_t len)
+{
+    const char *bytes = data;
+    if (is_mem()) {
+        CU_ASSERT_EQUAL(mem_peer_write(peer->mem, data, len), SAGATE_OK);
+        return;
+    }
+    while (len > 0) {
+        ssize_t put = send(peer->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (put < 0 && errno != EAGAIN)
+            break;
+        if (put < 0)
+            look();
+        else
+            bytes += put;
+        len -= put < 0 ? 0 : (size_t)put;
+    }
+    CU_ASSERT_EQUAL(len, 0);
+}
+
+// -1: nothing now; 0: the end; -2: reset.
+static ssize_t peer_read_some(struct peer *peer, void *data, size_t size)
+{
+    if (is_mem()) {
+        size_t got = mem_peer_read(peer->mem, data, size);
+        if (got > 0)
+            return (ssize_t)got;
+        enum mem_peer_state state = mem_peer_state(peer->mem);
+        return state == MEM_CLOSED ? 0 : state == MEM_RESET ? -2 : -1;
+    }
+    ssize_t got = recv(peer->fd, data, size, MSG_DONTWAIT);
+    if (got >= 0)
+        return got;
+    return errno == EAGAIN ? -1 : -2;
+}
+
+// Reads until `size` bytes or an end, with the driver running. Returns the bytes; *end is 0, -1 or -2 as above.
+static size_t peer_read(struct peer *peer, char *data, size_t size, ssize_t *end)
+{
+    size_t have = 0;
+    *end = -1;
+    for (int i = 0; i < TRIES && have < size; i++) {
+        look_max(IO_BATCH_MAX, 1000);
+        ssize_t got = peer_read_some(peer, data + have, size - have);
+        *end = got > 0 ? -1 : got;
+        if (got > 0)
+            have += (size_t)got;
+        else if (got != -1)
+            break;
+    }
+    return have;
+}
+
+static void peer_eof(struct peer *peer)
+{
+    if (is_mem())
+        mem_peer_eof(peer->mem);
+    else
+        shutdown(peer->fd, SHUT_WR);
+}
+
+static void peer_reset(struct peer *peer)
+{
+    struct linger none = {.l_onoff = 1};
+    if (is_mem()) {
+        mem_peer_reset(peer->mem, ECONNRESET);
+        return;
+    }
+    setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    close(peer->fd);
+    peer->fd = -1;
+}
+
+// A connection that the driver has accepted; the log is empty after it.
+static io_stream open_stream(struct peer *peer)
+{
+    struct address address;
+    io_id listener = add_tcp(&address);
+    *peer = peer_open(listener, &address);
+    CU_ASSERT_TRUE_FATAL(until(1));
+    CU_ASSERT_TRUE(saw(0, IO_ACCEPTED, NULL) && seen[0].id == listener && seen[0].user == &user_a);
+    io_stream stream = seen[0].stream;
+    CU_ASSERT_EQUAL(io_stream_set_user(io, stream, &user_b), SAGATE_OK);
+    seen_count = 0;
+    return stream;
+}
+
+static void close_io(struct peer *peer)
+{
+    if (peer != NULL)
+        done_with(peer->fd);
+    io_destroy(io);
+}
+
+static void fill(char *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        data[i] = (char)('a' + i % 23);
+}
+
+// Datagrams.
+
+static void datagrams_go_both_ways(void)
+{
+    struct address address;
+    char answer[64];
+    open_io();
+    io_id id = add_udp(&address);
+    int fd = udp_peer();
+    bring(id, fd, &address, "hello", 5);
+    CU_ASSERT_TRUE_FATAL(until(1));
+    CU_ASSERT_TRUE(saw(0, IO_DATAGRAM, "hello") && seen[0].id == id && seen[0].user == &user_a);
+    CU_ASSERT_EQUAL(io_datagram_send(io, id, &from, "world!", 6), SAGATE_OK);
+    CU_ASSERT_EQUAL(take(fd, answer, sizeof answer), 6);
+    CU_ASSERT_EQUAL(memcmp(answer, "world!", 6), 0);
+    // A reservation that is not committed sends nothing; a shorter commit sends less.
+    CU_ASSERT_PTR_NOT_NULL(io_datagram_reserve(io, 100));
+    uint8_t *room = io_datagram_reserve(io, 10);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(room);
+    memcpy(room, "short", 5);
+    CU_ASSERT_EQUAL(io_datagram_commit(io, id, &from, 11), SAGATE_EINVAL);
+    CU_ASSERT_EQUAL(io_datagram_commit(io, id, &from, 5), SAGATE_OK);
+    CU_ASSERT_EQUAL(io_datagram_commit(io, id, &from, 5), SAGATE_EINVAL);
+    CU_ASSERT_EQUAL(take(fd, answer, sizeof answer), 5);
+    CU_ASSERT_EQUAL(io_datagram_send(io, id, &from, answer, IO_DATAGRAM_MAX + 1), SAGATE_ETOOBIG);
+    CU_ASSERT_EQUAL(io_datagram_send(io, id + 1, &from, answer, 5), SAGATE_EINVAL);
+    look();
+    CU_ASSERT_EQUAL(io->counters.datagrams_received, 1);
+    CU_ASSERT_EQUAL(io->counters.datagrams_sent, 2);
+    done_with(fd);
+    close_io(NULL);
+}
+
+static void sizes_of_datagrams(void)
+{
+    struct address address;
+    char data[IO_DATAGRAM_MAX + 1];
+    fill(data, sizeof data);
+    open_io();
+    io_id id = add_udp(&address);
+    int fd = udp_peer();
+    bring(id, fd, &address, data, IO_DATAGRAM_MAX + 1);
+    bring(id, fd, &address, data, IO_DATAGRAM_MAX);
+    bring(id, fd, &address, data, 0);
+    bring(id, fd, &address, "end", 3);
+    CU_ASSERT_TRUE(until(3));
+    CU_ASSERT_EQUAL(seen_count, 3);
+    CU_ASSERT_EQUAL(seen[0].len, IO_DATAGRAM_MAX);
+    CU_ASSERT_EQUAL(seen[1].len, 0);
+    CU_ASSERT_TRUE(saw(2, IO_DATAGRAM, "end"));
+    CU_ASSERT_EQUAL(io->counters.datagrams_truncated, 1);
+    CU_ASSERT_EQUAL(io_datagram_send(io, id, &from, data, IO_DATAGRAM_MAX), SAGATE_OK);
+    CU_ASSERT_EQUAL(take(fd, data, sizeof data), IO_DATAGRAM_MAX);
+    done_with(fd);
+    close_io(NULL);
+}
+
+static void a_batch_is_bounded_and_ordered(void)
+{
+    struct address address;
+    open_io();
+    io_id id = add_udp(&address);
+    int fd = udp_peer();
+    look_max(IO_BATCH_MAX, 0);
+    for (char c = '0'; c < '8'; c++)
+        bring(id, fd, &address, &c, 1);
+    while (seen_count < 8)
+        CU_ASSERT_FATAL(look_max(3, -1) <= 3);
+    for (size_t i = 0; i < 8; i++)
+        CU_ASSERT_EQUAL(seen[i].text[0], (char)('0' + i));
+    CU_ASSERT_EQUAL(look_max(3, 0), 0);
+    done_with(fd);
+    close_io(NULL);
+}
+
+static void many_datagrams_reuse_the_buffers(void)
+{
+    struct address address;
+    open_with(8, HIGH_WATER, LIMIT);
+    io_id id = add_udp(&address);
+    int fd = udp_peer();
+    char answer[8];
+    for (unsigned i = 0; i < 500; i++) {
+        size_t before = seen_count;
+        bring(id, fd, &address, &i, sizeof i);
+        CU_ASSERT_TRUE_FATAL(until(before + 1));
+        CU_ASSERT_EQUAL(io_datagram_send(io, id, &from, &i, sizeof i), SAGATE_OK);
+        CU_ASSERT_EQUAL_FATAL(take(fd, answer, sizeof answer), sizeof i);
+        CU_ASSERT_EQUAL(memcmp(answer, &i, sizeof i), 0);
+    }
+    // More at once than there are buffers: the rest waits in the socket.
+    seen_count = 0;
+    for (unsigned i = 0; i < 40; i++)
+        bring(id, fd, &address, &i, sizeof i);
+    CU_ASSERT_TRUE(until(40));
+    done_with(fd);
+    close_io(NULL);
+}
+
+static void a_removed_id_is_silent(void)
+{
+    struct address address;
+    open_io();
+    io_id id = add_udp(&address);
+    int fd = udp_peer();
+    look_max(IO_BATCH_MAX, 0);
+    for (int i = 0; i < 3; i++)
+        bring(id, fd, &address, "x", 1);
+    CU_ASSERT_EQUAL(look_max(1, -1), 1);
+    io_remove(io, id);
+    io_remove(io, id);
+    CU_ASSERT_EQUAL(io_datagram_send(io, id, &from, "x", 1), SAGATE_EINVAL);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, 1);
+    if (!is_mem()) { // the address is free again
+        int again = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        CU_ASSERT_EQUAL(bind(again, &address.any, address.len), 0);
+        close(again);
+    }
+    io_id other = add_udp(&address);
+    CU_ASSERT_NOT_EQUAL(other, id);
+    bring(other, fd, &address, "new", 3);
+    CU_ASSERT_TRUE(until(2) && saw(1, IO_DATAGRAM, "new") && seen[1].id == other);
+    done_with(fd);
+    close_io(NULL);
+}
+
+static void a_refused_datagram_is_reported(void)
+{
+    struct address address, target;
+    io_id id = 0;
+    open_io();
+    int server = -1;
+    if (is_mem()) {
+        id = add_udp(&address);
+        mem_inject_error(io, id, ECONNREFUSED);
+    } else {
+        close(bound_socket(SOCK_DGRAM, &target));
+        int fd = bound_socket(SOCK_DGRAM, &address);
+        CU_ASSERT_EQUAL(connect(fd, &target.any, target.len), 0);
+        CU_ASSERT_EQUAL(io_add_datagram(io, fd, &user_a, &id), SAGATE_OK);
+        look_max(IO_BATCH_MAX, 0);
+    }
+    CU_ASSERT_EQUAL(io_datagram_send(io, id, NULL, "x", 1), SAGATE_OK);
+    CU_ASSERT_TRUE(until(1));
+    CU_ASSERT_TRUE(saw(0, IO_DATAGRAM_ERROR, NULL) && seen[0].id == id && seen[0].error == ECONNREFUSED);
+    seen_count = 0;
+    if (!is_mem()) {
+        server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        CU_ASSERT_EQUAL_FATAL(bind(server, &target.any, target.len), 0);
+    }
+    bring(id, server, &address, "back", 4);
+    CU_ASSERT_TRUE(until(1) && saw(seen_count - 1, IO_DATAGRAM, "back"));
+    done_with(server);
+    close_io(NULL);
+}
+
+// Streams.
+
+static void a_stream_lives_and_ends(void)
+{
+    struct peer peer;
+    char data[64];
+    ssize_t end;
+    open_io();
+    io_stream stream = open_stream(&peer);
+    peer_write(&peer, "ping", 4);
+    CU_ASSERT_TRUE(until(1));
+    CU_ASSERT_TRUE(saw(0, IO_DATA, "ping") && seen[0].stream == stream && seen[0].user == &user_b);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, "pong", 4), SAGATE_OK);
+    CU_ASSERT_EQUAL(peer_read(&peer, data, 4, &end), 4);
+    CU_ASSERT_EQUAL(memcmp(data, "pong", 4), 0);
+    CU_ASSERT_EQUAL(io_stream_queued(io, stream), 0);
+    peer_eof(&peer);
+    CU_ASSERT_TRUE(until(2) && saw(1, IO_EOF, NULL));
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, "bye", 3), SAGATE_OK);
+    io_stream_close(io, stream);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, "no", 2), SAGATE_EGONE);
+    CU_ASSERT_EQUAL(io_stream_pause(io, stream, true), SAGATE_EGONE);
+    CU_ASSERT_EQUAL(io_stream_set_user(io, stream, NULL), SAGATE_EGONE);
+    io_stream_close(io, stream);
+    io_stream_abort(io, stream);
+    CU_ASSERT_EQUAL(peer_read(&peer, data, sizeof data, &end), 3);
+    CU_ASSERT_EQUAL(end, 0);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, 2);
+    close_io(&peer);
+}
+
+static void closing_sends_what_is_queued(void)
+{
+    static char sent[300000], got[sizeof sent + 1];
+    struct peer peer;
+    ssize_t end;
+    fill(sent, sizeof sent);
+    open_with(64, HIGH_WATER, 1000000);
+    io_stream stream = open_stream(&peer);
+    if (is_mem())
+        mem_peer_window(peer.mem, 5000);
+    peer_write(&peer, "unread by the worker", 20);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, sent, sizeof sent), SAGATE_AGAIN);
+    io_stream_close(io, stream);
+    CU_ASSERT_EQUAL(peer_read(&peer, got, sizeof got, &end), sizeof sent);
+    CU_ASSERT_EQUAL(end, 0);
+    CU_ASSERT_EQUAL(memcmp(sent, got, sizeof sent), 0);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, 0);
+    close_io(&peer);
+}
+
+static void aborting_resets(void)
+{
+    struct peer peer;
+    char data[8];
+    ssize_t end;
+    open_io();
+    io_stream stream = open_stream(&peer);
+    look();
+    io_stream_abort(io, stream);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, "no", 2), SAGATE_EGONE);
+    CU_ASSERT_EQUAL(peer_read(&peer, data, sizeof data, &end), 0);
+    CU_ASSERT_EQUAL(end, -2);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, 0);
+    close_io(&peer);
+}
+
+static void a_reset_closes_the_stream_once(void)
+{
+    struct peer peer;
+    open_io();
+    io_stream stream = open_stream(&peer);
+    peer_write(&peer, "last", 4);
+    CU_ASSERT_TRUE(until(1) && saw(0, IO_DATA, "last"));
+    peer_reset(&peer);
+    CU_ASSERT_TRUE(until(2));
+    CU_ASSERT_TRUE(saw(1, IO_CLOSED, NULL) && seen[1].stream == stream && seen[1].error == ECONNRESET);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, "no", 2), SAGATE_EGONE);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, 2);
+    close_io(&peer);
+}
+
+static void nothing_follows_a_close(void)
+{
+    for (int abort = 0; abort < 2; abort++) {
+        struct address address;
+        struct peer one, two;
+        open_io();
+        io_id listener = add_tcp(&address);
+        one = peer_open(listener, &address);
+        two = peer_open(listener, &address);
+        CU_ASSERT_TRUE_FATAL(until(2));
+        io_stream streams[] = {seen[0].stream, seen[1].stream};
+        CU_ASSERT_NOT_EQUAL(streams[0], streams[1]);
+        seen_count = 0;
+        look_max(1, 0);
+        peer_write(&one, "1", 1);
+        peer_write(&two, "2", 1);
+        peer_eof(&one);
+        peer_eof(&two);
+        CU_ASSERT_EQUAL(look_max(1, -1), 1); // the second stream's is at hand and held back
+        for (int i = 0; i < 2; i++) {
+            if (abort != 0)
+                io_stream_abort(io, streams[i]);
+            else
+                io_stream_close(io, streams[i]);
+        }
+        settle();
+        CU_ASSERT_EQUAL(seen_count, 1);
+        done_with(one.fd);
+        close_io(&two);
+    }
+}
+
+static void output_has_a_limit(void)
+{
+    static char data[LIMIT + 1], got[LIMIT + 1];
+    struct peer peer;
+    ssize_t end;
+    fill(data, sizeof data);
+    open_io();
+    io_stream stream = open_stream(&peer);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, data, HIGH_WATER - 1), SAGATE_OK);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, data + HIGH_WATER - 1, 1), SAGATE_AGAIN);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, data, LIMIT - HIGH_WATER + 1), SAGATE_ELIMIT);
+    CU_ASSERT_EQUAL(io_stream_queued(io, stream), HIGH_WATER);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, data + HIGH_WATER, LIMIT - HIGH_WATER), SAGATE_AGAIN);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, data, 1), SAGATE_ELIMIT);
+    CU_ASSERT_EQUAL(peer_read(&peer, got, LIMIT, &end), LIMIT);
+    CU_ASSERT_EQUAL(memcmp(data, got, LIMIT), 0);
+    CU_ASSERT_TRUE(until(1) && saw(0, IO_WRITABLE, NULL) && seen[0].stream == stream && seen[0].user == &user_b);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, 1);
+    close_io(&peer);
+}
+
+static void pausing_holds_input_back(void)
+{
+    struct peer peer;
+    open_io();
+    io_stream stream = open_stream(&peer);
+    peer_write(&peer, "one", 3);
+    CU_ASSERT_TRUE(until(1) && saw(0, IO_DATA, "one"));
+    CU_ASSERT_EQUAL(io_stream_pause(io, stream, true), SAGATE_OK);
+    peer_write(&peer, "two", 3);
+    settle();
+    peer_write(&peer, "three", 5);
+    peer_eof(&peer);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, 1);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, "still", 5), SAGATE_OK);
+    CU_ASSERT_EQUAL(io_stream_pause(io, stream, false), SAGATE_OK);
+    for (int i = 0; i < TRIES && !saw(seen_count - 1, IO_EOF, NULL); i++)
+        look();
+    char all[32] = "";
+    for (size_t i = 1; i + 1 < seen_count; i++)
+        strncat(all, seen[i].text, 10);
+    CU_ASSERT_STRING_EQUAL(all, "twothree");
+    CU_ASSERT_TRUE(saw(seen_count - 1, IO_EOF, NULL));
+    close_io(&peer);
+}
+
+// Many bytes through few buffers, the stream paused and resumed all the time: none lost, none doubled, order kept.
+static void nothing_is_lost_by_pausing(void)
+{
+    enum { TOTAL = 1000000 };
+    static char data[TOTAL], got[TOTAL];
+    struct peer peer;
+    size_t put = 0, have = 0;
+    bool ended = false;
+    fill(data, sizeof data);
+    open_with(4, HIGH_WATER, LIMIT);
+    io_stream stream = open_stream(&peer);
+    for (unsigned round = 0; round < 20000 && !ended; round++) {
+        if (put < TOTAL && is_mem()) {
+            mem_peer_write(peer.mem, data + put, 10000);
+            put += 10000;
+        } else if (put < TOTAL) {
+            ssize_t n = send(peer.fd, data + put, TOTAL - put, MSG_DONTWAIT | MSG_NOSIGNAL);
+            put += n > 0 ? (size_t)n : 0;
+        } else {
+            peer_eof(&peer);
+        }
+        struct io_event events[2];
+        int count = io_wait(io, events, 2, round % 3 == 0 ? 0 : 1000);
+        for (int i = 0; i < count; i++) {
+            CU_ASSERT_FALSE(ended);
+            ended = events[i].type == IO_EOF;
+            CU_ASSERT_FATAL(have + events[i].len <= TOTAL);
+            if (events[i].type == IO_DATA)
+                memcpy(got + have, events[i].data, events[i].len);
+            have += events[i].len;
+        }
+        io_stream_pause(io, stream, round % 4 < 2);
+    }
+    CU_ASSERT_TRUE(ended);
+    CU_ASSERT_EQUAL(have, TOTAL);
+    CU_ASSERT_EQUAL(memcmp(data, got, TOTAL), 0);
+    close_io(&peer);
+}
+
+static void streams_are_bounded(void)
+{
+    struct address address;
+    struct peer peers[STREAMS_MAX + 2];
+    io_stream stream = 0;
+    open_io();
+    io_id listener = add_tcp(&address);
+    for (size_t i = 0; i < STREAMS_MAX; i++)
+        peers[i] = peer_open(listener, &address);
+    CU_ASSERT_TRUE_FATAL(until(STREAMS_MAX));
+    peers[STREAMS_MAX] = peer_open(listener, &address);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, STREAMS_MAX);
+    CU_ASSERT_EQUAL(io->counters.streams_refused, 1);
+    CU_ASSERT_EQUAL(io_stream_connect(io, &address, &user_a, &stream), SAGATE_ELIMIT);
+    io_stream_close(io, seen[3].stream);
+    io_stream_abort(io, seen[4].stream);
+    settle();
+    peers[STREAMS_MAX + 1] = peer_open(listener, &address);
+    CU_ASSERT_TRUE(until(STREAMS_MAX + 1));
+    CU_ASSERT_EQUAL(io->counters.streams_accepted, STREAMS_MAX + 1);
+    for (size_t i = 0; i < STREAMS_MAX + 2; i++)
+        done_with(peers[i].fd);
+    close_io(NULL);
+}
+
+static void connecting_succeeds(void)
+{
+    struct address address, to;
+    struct peer peer = {.fd = -1};
+    char data[8];
+    ssize_t end;
+    open_io();
+    address_parse("127.0.0.1", 80, &address);
+    int listener = is_mem() ? -1 : bound_socket(SOCK_STREAM, &address);
+    CU_ASSERT_FATAL(is_mem() || listen(listener, 4) == 0);
+    io_stream stream = 0;
+    CU_ASSERT_EQUAL(io_stream_connect(io, &address, &user_a, &stream), SAGATE_OK);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, "early", 5), SAGATE_OK);
+    if (is_mem()) {
+        peer.mem = mem_take_connect(io, &to);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(peer.mem);
+        CU_ASSERT_TRUE(address_equal(&to, &address));
+        CU_ASSERT_PTR_NULL(mem_take_connect(io, &to));
+        mem_accept(peer.mem);
+    }
+    CU_ASSERT_TRUE_FATAL(until(1));
+    CU_ASSERT_TRUE(saw(0, IO_CONNECTED, NULL) && seen[0].stream == stream && seen[0].user == &user_a);
+    CU_ASSERT_EQUAL(seen[0].error, 0);
+    if (!is_mem())
+        peer.fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    CU_ASSERT_EQUAL(peer_read(&peer, data, 5, &end), 5);
+    CU_ASSERT_EQUAL(memcmp(data, "early", 5), 0);
+    peer_write(&peer, "answer", 6);
+    CU_ASSERT_TRUE(until(2) && saw(1, IO_DATA, "answer"));
+    done_with(listener);
+    close_io(&peer);
+}
+
+static void connecting_fails(void)
+{
+    struct address address;
+    open_io();
+    address_parse("127.0.0.1", 80, &address);
+    if (!is_mem())
+        close(bound_socket(SOCK_STREAM, &address));
+    io_stream stream = 0, given_up = 0;
+    CU_ASSERT_EQUAL(io_stream_connect(io, &address, &user_a, &given_up), SAGATE_OK);
+    CU_ASSERT_EQUAL(io_stream_connect(io, &address, &user_b, &stream), SAGATE_OK);
+    io_stream_close(io, given_up);
+    if (is_mem())
+        mem_refuse(mem_take_connect(io, NULL), ECONNREFUSED);
+    CU_ASSERT_TRUE_FATAL(until(1));
+    CU_ASSERT_TRUE(saw(0, IO_CONNECTED, NULL) && seen[0].stream == stream && seen[0].user == &user_b);
+    CU_ASSERT_EQUAL(seen[0].error, ECONNREFUSED);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, "no", 2), SAGATE_EGONE);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, 1);
+    close_io(NULL);
+}
+
+static void polling_is_level_triggered(void)
+{
+    int ends[2];
+    io_id id = 0;
+    char byte;
+    open_io();
+    CU_ASSERT_EQUAL_FATAL(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    CU_ASSERT_EQUAL(io_add_poll(io, ends[0], &user_b, &id), SAGATE_OK);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, 0);
+    CU_ASSERT_EQUAL(write(ends[1], "x", 1), 1);
+    if (is_mem())
+        mem_set_readable(io, id, true);
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(look_max(IO_BATCH_MAX, -1), 1);
+    CU_ASSERT_TRUE(saw(2, IO_READABLE, NULL) && seen[2].id == id && seen[2].user == &user_b);
+    CU_ASSERT_EQUAL(read(ends[0], &byte, 1), 1);
+    if (is_mem())
+        mem_set_readable(io, id, false);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, 3);
+    CU_ASSERT_EQUAL(write(ends[1], "x", 1), 1);
+    if (is_mem())
+        mem_set_readable(io, id, true);
+    io_remove(io, id);
+    settle();
+    CU_ASSERT_EQUAL(seen_count, 3);
+    CU_ASSERT_EQUAL(read(ends[0], &byte, 1), 1); // the descriptor stays the caller's
+    close(ends[0]);
+    close(ends[1]);
+    close_io(NULL);
+}
+
+static void destroying_releases_all(void)
+{
+    struct address address, udp;
+    struct peer peer;
+    static char data[LIMIT];
+    fill(data, sizeof data);
+    open_io();
+    io_destroy(io); // never waited
+    open_io();
+    io_stream stream = open_stream(&peer);
+    io_id id = add_udp(&udp);
+    int fd = udp_peer();
+    io_stream connecting;
+    add_tcp(&address);
+    bring(id, fd, &udp, "x", 1);
+    peer_write(&peer, "undelivered", 11);
+    look_max(1, 0);
+    io_stream_pause(io, stream, true);
+    look_max(1, 0);
+    CU_ASSERT_EQUAL(io_stream_write(io, stream, data, LIMIT), SAGATE_AGAIN);
+    CU_ASSERT_EQUAL(io_stream_connect(io, &address, &user_a, &connecting), SAGATE_OK);
+    CU_ASSERT_PTR_NOT_NULL(io_datagram_reserve(io, 10));
+    done_with(fd);
+    close_io(&peer);
+}
+
+// io_uring alone.
+
+static void *use(void *unused)
+{
+    (void)unused;
+    datagrams_go_both_ways();
+    open_io();
+    for (int i = 0; i < 3; i++)
+        look();
+    return NULL;
+}
+
+static void *use_io(void *context)
+{
+    struct peer *peer = context;
+    CU_ASSERT_TRUE(until(1) && saw(0, IO_ACCEPTED, NULL));
+    peer_write(peer, "thread", 6);
+    CU_ASSERT_TRUE(until(2) && saw(1, IO_DATA, "thread"));
+    return NULL;
+}
+
+static void made_in_one_thread_used_in_another(void)
+{
+    pthread_t thread;
+    struct address address;
+    open_io();
+    io_id listener = add_tcp(&address);
+    struct peer peer = peer_open(listener, &address);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, use_io, &peer), 0);
+    pthread_join(thread, NULL);
+    close_io(&peer);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, use, NULL), 0);
+    pthread_join(thread, NULL);
+    io_destroy(io);
+}
+
+static void paused_streams_do_not_starve_others(void)
+{
+    static char data[60000];
+    struct address address;
+    struct peer peers[STREAMS_MAX];
+    open_with(8, HIGH_WATER, LIMIT);
+    io_id listener = add_tcp(&address);
+    for (size_t i = 0; i < STREAMS_MAX; i++)
+        peers[i] = peer_open(listener, &address);
+    CU_ASSERT_TRUE_FATAL(until(STREAMS_MAX));
+    io_stream last = seen[STREAMS_MAX - 1].stream;
+    look_max(IO_BATCH_MAX, 0); // receiving starts
+    for (size_t i = 0; i < STREAMS_MAX - 1; i++) {
+        io_stream_pause(io, seen[i].stream, true);
+        CU_ASSERT_EQUAL(send(peers[i].fd, data, sizeof data, MSG_DONTWAIT), sizeof data);
+        look_max(IO_BATCH_MAX, 0);
+    }
+    settle();
+    CU_ASSERT_EQUAL(seen_count, STREAMS_MAX);
+    CU_ASSERT_EQUAL(send(peers[STREAMS_MAX - 1].fd, "free", 4, 0), 4);
+    CU_ASSERT_TRUE(until(STREAMS_MAX + 1));
+    CU_ASSERT_TRUE(saw(STREAMS_MAX, IO_DATA, "free") && seen[STREAMS_MAX].stream == last);
+    for (size_t i = 0; i < STREAMS_MAX; i++)
+        done_with(peers[i].fd);
+    close_io(NULL);
+}
+
+static void transmit_buffers_are_bounded(void)
+{
+    struct address address;
+    char data[8];
+    open_with(64, HIGH_WATER, LIMIT);
+    io_id id = add_udp(&address);
+    int fd = udp_peer();
+    bring(id, fd, &address, "x", 1);
+    CU_ASSERT_TRUE(until(1));
+    int sent = 0;
+    while (sent < 1000 && io_datagram_send(io, id, &from, "y", 1) == SAGATE_OK)
+        sent++;
+    CU_ASSERT_EQUAL(sent, 64);
+    CU_ASSERT_EQUAL(io->counters.datagrams_no_buffer, 1);
+    CU_ASSERT_EQUAL(take(fd, data, sizeof data), 1);
+    CU_ASSERT_EQUAL(io_datagram_send(io, id, &from, "y", 1), SAGATE_OK);
+    look();
+    CU_ASSERT_EQUAL(io->counters.datagrams_sent, 65);
+    done_with(fd);
+    close_io(NULL);
+}
+
+static void bad_options_are_refused(void)
+{
+    struct io_options options = {.receive_buffers = 3, .streams_max = 1};
+    CU_ASSERT_EQUAL(io_create(driver, &options, &io), SAGATE_EINVAL);
+}
+
+#define SHARED(X)                       \
+    X(datagrams_go_both_ways)           \
+    X(sizes_of_datagrams)               \
+    X(a_batch_is_bounded_and_ordered)   \
+    X(many_datagrams_reuse_the_buffers) \
+    X(a_removed_id_is_silent)           \
+    X(a_refused_datagram_is_reported)   \
+    X(a_stream_lives_and_ends)          \
+    X(closing_sends_what_is_queued)     \
+    X(aborting_resets)                  \
+    X(a_reset_closes_the_stream_once)   \
+    X(nothing_follows_a_close)          \
+    X(output_has_a_limit)               \
+    X(pausing_holds_input_back)         \
+    X(nothing_is_lost_by_pausing)       \
+    X(streams_are_bounded)              \
+    X(connecting_succeeds)              \
+    X(connecting_fails)                 \
+    X(polling_is_level_triggered)       \
+    X(destroying_releases_all)
+
+#define MEM(test)                \
+    static void mem_##test(void) \
+    {                            \
+        driver = &io_mem_driver; \
+        test();                  \
+    }
+#define URING(test)                \
+    static void uring_##test(void) \
+    {                              \
+        driver = &io_uring_driver; \
+        test();                    \
+    }
+SHARED(MEM)
+SHARED(URING)
+URING(made_in_one_thread_used_in_another)
+URING(paused_streams_do_not_starve_others)
+URING(transmit_buffers_are_bounded)
+URING(bad_options_are_refused)
+
+#define MEM_ROW(test)   {"mem: " #test, mem_##test},
+#define URING_ROW(test) {"uring: " #test, uring_##test},
+
+// The rows of memory first, so that they can be run alone.
+static const struct unit_test tests[] = {SHARED(MEM_ROW) SHARED(URING_ROW) URING_ROW(made_in_one_thread_used_in_another)
+                                             URING_ROW(paused_streams_do_not_starve_others)
+                                                 URING_ROW(transmit_buffers_are_bounded)
+                                                     URING_ROW(bad_options_are_refused)};
+
+#define ONE(test) +1
+enum { MEM_TESTS = SHARED(ONE) };
+
+int main(void)
+{
+    struct io_options options = {.receive_buffers = 1, .streams_max = 1};
+    size_t count = sizeof tests / sizeof *tests;
+    if (io_create(&io_uring_driver, &options, &io) == SAGATE_EUNSUPPORTED) {
+        printf("io_uring is not available here (%s): its tests are skipped\n", strerror(errno));
+        count = MEM_TESTS;
+    } else {
+        io_destroy(io);
+    }
+    return unit_main("io", tests, count);
+}
