@@ -339,6 +339,12 @@ static int mem_set_user(struct io *base, io_stream id, struct io_user *user)
     return SAGATE_OK;
 }
 
+static struct io_user *mem_user(struct io *base, io_stream id)
+{
+    const struct mem_peer *stream = stream_find(mem_of(base), id);
+    return stream == NULL ? NULL : stream->user;
+}
+
 static int mem_write(struct io *base, io_stream id, const void *data, size_t len)
 {
     struct mem *io = mem_of(base);
@@ -677,6 +683,7 @@ const struct io_driver io_mem_driver = {
     .datagram_commit = mem_commit,
     .stream_connect = mem_connect,
     .stream_set_user = mem_set_user,
+    .stream_user = mem_user,
     .stream_write = mem_write,
     .stream_queued = mem_queued,
     .stream_pause = mem_pause,

@@ -528,6 +528,7 @@ const struct io_driver io_uring_driver = {
     .datagram_commit = uring_datagram_commit,
     .stream_connect = uring_stream_connect,
     .stream_set_user = uring_stream_set_user,
+    .stream_user = uring_stream_user,
     .stream_write = uring_stream_write,
     .stream_queued = uring_stream_queued,
     .stream_pause = uring_stream_pause,

@@ -200,6 +200,7 @@ void uring_stream_cancel_missed(struct uring *io, enum uring_op op, uint32_t ind
 void uring_stream_completed(struct uring *io, enum uring_op op, uint32_t index, const struct io_uring_cqe *cqe);
 int uring_stream_connect(struct io *base, const struct address *to, struct io_user *user, io_stream *id);
 int uring_stream_set_user(struct io *base, io_stream id, struct io_user *user);
+struct io_user *uring_stream_user(struct io *base, io_stream id);
 int uring_stream_write(struct io *base, io_stream id, const void *data, size_t len);
 size_t uring_stream_queued(struct io *base, io_stream id);
 int uring_stream_pause(struct io *base, io_stream id, bool paused);

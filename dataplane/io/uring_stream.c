@@ -625,6 +625,12 @@ int uring_stream_set_user(struct io *base, io_stream id, struct io_user *user)
     return SAGATE_OK;
 }
 
+struct io_user *uring_stream_user(struct io *base, io_stream id)
+{
+    const struct uring_stream *stream = find(uring_of(base), id);
+    return stream == NULL ? NULL : stream->user;
+}
+
 // Appends a copy to the output queue, or nothing when there is no memory.
 static bool append(struct uring *io, struct uring_stream *stream, const uint8_t *data, size_t len)
 {

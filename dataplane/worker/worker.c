@@ -243,16 +243,33 @@ int worker_round(struct worker *worker, int64_t timeout_us)
     return SAGATE_OK;
 }
 
+static void end_all(struct worker *worker)
+{
+    while (worker->pendings != NULL)
+        handshaking_end(worker->pendings, STAT_HANDSHAKES_FAILED_GONE);
+    uint64_t cursor = 0;
+    size_t budget = SIZE_MAX;
+    struct association *association;
+    while (worker->associations != NULL &&
+           (association = association_walk(worker->associations, &cursor, &budget)) != NULL)
+        traffic_end(association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
+    // Lets the close_notify of each association leave.
+    struct io_event event;
+    if (worker->io != NULL)
+        (void)io_wait(worker->io, &event, 1, 0);
+}
+
 int worker_run(struct worker *worker)
 {
     channel_hello(worker);
-    while (!atomic_load_explicit(&worker->stopping, memory_order_acquire)) {
+    int result = SAGATE_OK;
+    while (result == SAGATE_OK && !atomic_load_explicit(&worker->stopping, memory_order_acquire)) {
         uint64_t wait = timer_wheel_wait(worker->wheel, clock_ms(), WAIT_MAX_MS);
-        int result = worker_round(worker, (int64_t)wait * 1000);
-        if (result != SAGATE_OK)
-            return result;
+        result = worker_round(worker, (int64_t)wait * 1000);
     }
-    return SAGATE_OK;
+    // Here and not in worker_free: only this thread may send.
+    end_all(worker);
+    return result;
 }
 
 static void reset_gauges(struct stats *stats)
@@ -362,18 +379,7 @@ void worker_free(struct worker *worker)
 {
     if (worker == NULL)
         return;
-    while (worker->pendings != NULL)
-        handshaking_end(worker->pendings, STAT_HANDSHAKES_FAILED_GONE);
-    uint64_t cursor = 0;
-    size_t budget = SIZE_MAX;
-    struct association *association;
-    while (worker->associations != NULL &&
-           (association = association_walk(worker->associations, &cursor, &budget)) != NULL)
-        traffic_end(association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
-    // Lets the close_notify of each association leave.
-    struct io_event events[1];
-    if (worker->io != NULL)
-        (void)io_wait(worker->io, events, 1, 0);
+    end_all(worker);
     http_free(worker->http);
     coap_free(worker->coap);
     pep_free(worker->pep);
