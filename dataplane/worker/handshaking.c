@@ -19,6 +19,8 @@ enum {
     CLIENT_HELLO = 1,
 };
 
+enum { GIVE_WAY_MS = 1000 };
+
 bool handshaking_is_hello(const uint8_t *data, size_t len)
 {
     return len >= CLIENT_RANDOM + WORKER_CLIENT_RANDOM && data[RECORD_TYPE] == TYPE_HANDSHAKE &&
@@ -47,6 +49,8 @@ static struct pending **bucket_of(struct worker *worker, io_id socket, const str
 
 struct pending *handshaking_by_address(struct worker *worker, io_id socket, const struct address *peer)
 {
+    if (worker->pending_count == 0)
+        return NULL;
     struct pending *pending = *bucket_of(worker, socket, peer);
     while (pending != NULL && (pending->endpoint.socket != socket || !address_equal(&pending->endpoint.peer, peer)))
         pending = pending->next_by_address;
@@ -83,6 +87,8 @@ void handshaking_end(struct pending *pending, enum stat_id result)
     *pending->link = pending->next;
     if (pending->next != NULL)
         pending->next->link = pending->link;
+    else
+        worker->pendings_tail = pending->link;
     handshake_free(pending->handshake);
     if (pending->endpoint.stream != 0)
         io_stream_close(worker->io, pending->endpoint.stream);
@@ -224,6 +230,8 @@ void handshaking_input(struct pending *pending, const uint8_t *data, size_t len)
     progress(pending, handshake_run(pending->handshake, data, len));
 }
 
+// True when there is no room for one more handshake. The oldest gives way if it had its time: peers that begin and
+// never go on would else keep everybody out until their deadlines.
 static bool full(struct worker *worker)
 {
     if (worker->pending_count < worker->config->limits.handshakes)
@@ -231,7 +239,11 @@ static bool full(struct worker *worker)
     worker_count(worker, STAT_LIMIT_HANDSHAKES, 1);
     log_sampled(&worker->sample_limit, LOG_LEVEL_WARNING, "limits.handshakes (%u per worker) is reached",
                 worker->config->limits.handshakes);
-    return true;
+    struct pending *oldest = worker->pendings;
+    if (oldest == NULL || worker->now_ms - oldest->started_ms < GIVE_WAY_MS)
+        return true;
+    handshaking_end(oldest, STAT_HANDSHAKES_FAILED_TIMEOUT);
+    return false;
 }
 
 int handshaking_spare(struct worker *worker)
@@ -254,11 +266,10 @@ static struct pending *take_spare(struct worker *worker, size_t listener, struct
     pending->deadline = (struct timer){.fire = on_deadline, .context = pending};
     pending->retransmit = (struct timer){.fire = on_retransmit, .context = pending};
     pending->park = (struct timer){.fire = on_park_deadline, .context = pending};
-    pending->next = worker->pendings;
-    pending->link = &worker->pendings;
-    if (worker->pendings != NULL)
-        worker->pendings->link = &pending->next;
-    worker->pendings = pending;
+    pending->next = NULL;
+    pending->link = worker->pendings_tail;
+    *pending->link = pending;
+    worker->pendings_tail = &pending->next;
     worker->pending_count++;
     timer_set(worker->wheel, &pending->deadline,
               worker->now_ms + (uint64_t)worker->config->limits.handshake_seconds * 1000);

@@ -72,7 +72,7 @@ struct worker {
     struct handshake_contexts *contexts;
     struct listener *listeners[CONFIG_LISTENERS_MAX]; // by config index
     struct association_table *associations;
-    struct pending *pendings; // all handshakes
+    struct pending *pendings, **pendings_tail; // all handshakes, oldest first
     struct pending *pending_buckets[WORKER_HANDSHAKE_BUCKETS];
     struct pending *spare; // its endpoint is the sink of stateless answers
     struct pending *parked;

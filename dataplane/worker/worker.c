@@ -352,6 +352,7 @@ int worker_new(const struct worker_options *options, struct worker **out)
     if (worker == NULL)
         return SAGATE_ENOMEM;
     worker->index = options->index;
+    worker->pendings_tail = &worker->pendings;
     worker->stats = options->stats;
     worker->channel_fd = options->channel_fd;
     worker->wake_fd = options->wake_fd;
