@@ -1,6 +1,6 @@
-// XML 1.0: the well-formedness that decides what is an element and what its text. DOCTYPE is malformed, so that the
-// five entities are all; so is an encoding other than UTF-8. Attributes are passed over: their uniqueness is not
-// checked. SPDX-License-Identifier: GPL-3.0-or-later
+// XML 1.0: the well-formedness that decides what is an element and what is its text. Malformed on purpose: DOCTYPE, so
+// that the five entities are all there are, and other encodings than UTF-8. Attributes are passed over.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
 #include "dataplane/binding/content/scan.h"
 
