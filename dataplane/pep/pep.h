@@ -31,8 +31,8 @@ struct pep_verdict {
     // the primitive goes without From (an AE registration that leaves the AE-ID to the CSE).
     char from[ONEM2M_ABSOLUTE_MAX];
     size_t from_len;
-    // The authenticated originator in absolute form for X-SAGate-Originator / option 65020; for a registration without
-    // From: empty.
+    // The authenticated originator in absolute form for X-SAGate-Originator / option 65020; for a registration that
+    // leaves the AE-ID to the CSE (From absent, "C" or "S"): empty.
     char originator[ONEM2M_ABSOLUTE_MAX];
     size_t originator_len;
 };
@@ -54,8 +54,8 @@ void pep_clear_owners(struct pep *pep);
 // Checks one primitive. Rules, in this order (first that fails decides):
 //  1. no principal                                                        → 4107 (REFUSED_NO_ASSOCIATION)
 //  2. malformed From (ONEM2M_ID_INVALID)                                  → 4000 (REFUSED_FROM_FORM)
-//  3. From, in absolute form, is the upstream's own CSE-ID or one of its full_access_originators → 4106
-//  (REFUSED_RESERVED)
+//  3. From, in absolute form, is the upstream's own CSE-ID or one of its full_access_originators, in whatever form →
+//  4106 (REFUSED_RESERVED)
 //  4. From absent and not CREATE of an AE                                 → 4000 (REFUSED_FROM_MISSING)
 //  AE principal (no cse_id):
 //  5. From present and not an AE-ID-Stem                                  → 4000 (REFUSED_FROM_FORM)
@@ -70,27 +70,31 @@ void pep_clear_owners(struct pep *pep);
 //  10. CREATE of an AE                                                     → 4000 (REFUSED_OPERATION): no transit of
 //  registrations
 //  11. CREATE of ty 16 with an AE-ID as From → 4005; with another CSE-ID than its own → 4107 (REFUSED_ORIGINATOR)
-//  12. From is a bare C stem, the CSE-ID of another registree, or a C-type AE-ID whose CSE part is another registree →
-//  4106
+//  12. From is a bare C stem, the CSE-ID of another registree, or an AE-ID whose CSE part is another registree or the
+//  upstream's own CSE → 4106; ONEM2M_ID_OTHER → 4000 (REFUSED_FROM_FORM)
 // Returns SAGATE_OK with the verdict filled, whatever it is; SAGATE_EINTERNAL never leaves a forwarding verdict.
 int pep_check(struct pep *pep, const struct device *device, const struct primitive *primitive,
               struct pep_verdict *verdict);
 
 // Checks an originator found elsewhere in the message (content, a second option): `from` is the one that pep_check
-// forwarded. 0 when it names the same originator; 4106 when it is one that the principal may not use; 4000 when it is
-// another one that it may use (bindings.md section 8, rule 2).
+// forwarded. A refusal is counted here (REFUSED_SECOND_ORIGINATOR). 0 when it names the same originator; 4106 when it
+// is one that the principal may not use; 4000 when it is another one that it may use (bindings.md section 8, rule 2).
 int pep_check_second(struct pep *pep, const struct device *device, const struct primitive *primitive,
                      const struct pep_verdict *verdict, struct slice second);
 
 // What must be remembered of a forwarded primitive until its answer, when pep_wants_answer says so.
 struct pep_pending {
-    uint8_t kind; // 0: nothing to observe
+    uint8_t kind;      // 0: nothing to observe
+    uint16_t from_len; // AE registration with a full stem: that stem; else 0
     uint16_t to_len;
+    char from[ONEM2M_ID_MAX + 1];
     char to[512];
 };
 
-// True (and *pending filled) when the answer has to be shown to pep_answer: CREATE of an AE, and every DELETE.
-bool pep_wants_answer(const struct primitive *primitive, struct pep_pending *pending);
+// True (and *pending filled) when the answer has to be shown to pep_answer: CREATE of an AE, and every DELETE (but one
+// whose To does not fit `to`). `verdict` is the forwarding one that pep_check gave for this primitive.
+bool pep_wants_answer(const struct primitive *primitive, const struct pep_verdict *verdict,
+                      struct pep_pending *pending);
 
 // Shows the answer of the CSE: learns or forgets an AE-ID at once in this worker's principal, and tells the control
 // plane. `content` is the answer's content, whole. NULL device: it has gone; the control plane is told all the same
