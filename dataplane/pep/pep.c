@@ -44,7 +44,7 @@ struct check {
 // What a rule says; NULL: nothing against it.
 struct refusal {
     int rsc;
-    enum stat stat;
+    enum stat_id stat;
     const char *debug;
 };
 
@@ -94,7 +94,7 @@ static char *copy_text(struct slice text)
     return copy;
 }
 
-static void count_stat(struct pep *pep, enum stat stat)
+static void count_stat(struct pep *pep, enum stat_id stat)
 {
     if (pep->stats != NULL)
         stats_add(pep->stats, stat, 1);
