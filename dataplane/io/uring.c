@@ -173,7 +173,7 @@ static void uring_remove(struct io *base, io_id id)
 // Makes the request that is due for a source. False: no submission entry or no buffer; again with the next round.
 static bool source_work(struct uring *io, struct uring_source *source)
 {
-    uint64_t data = uring_data(URING_SOURCE, (size_t)(source - io->sources));
+    uint64_t data = uring_data(URING_SOURCE, (size_t)(source - io->sources), source->generation);
     if (source->removed) {
         if (!source->armed || source->cancelling)
             return true;
@@ -242,6 +242,13 @@ static void accepted(struct uring *io, struct uring_source *source, int result)
 static void source_completed(struct uring *io, uint32_t index, const struct io_uring_cqe *cqe)
 {
     struct uring_source *source = &io->sources[index];
+    if (source->kind == URING_FREE || source->generation != uring_serial(cqe)) {
+        if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) { // only datagram sockets use buffers
+            io->datagram_pool.free--;
+            uring_pool_put(&io->datagram_pool, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+        }
+        return;
+    }
     if ((cqe->flags & IORING_CQE_F_MORE) == 0) {
         source->armed = false;
         source->cancelling = false;
@@ -339,7 +346,7 @@ static void cancel_missed(struct uring *io, enum uring_op op, uint32_t index)
 
 static void completed(struct uring *io, const struct io_uring_cqe *cqe)
 {
-    uint32_t code = (uint32_t)(cqe->user_data >> 32);
+    uint32_t code = (uint32_t)(cqe->user_data >> 32) & UINT16_MAX;
     enum uring_op op = (enum uring_op)(code & ~(uint32_t)URING_CANCEL);
     uint32_t index = (uint32_t)cqe->user_data;
     if ((code & URING_CANCEL) != 0) {
@@ -456,7 +463,7 @@ static void ring_quiesce(struct uring *io)
         io_uring_for_each_cqe(&io->ring, head, cqe)
         {
             uint32_t index = (uint32_t)cqe->user_data;
-            bool source = cqe->user_data >> 32 == URING_SOURCE;
+            bool source = (cqe->user_data >> 32 & UINT16_MAX) == URING_SOURCE;
             if (source && io->sources[index].kind == URING_LISTENER && cqe->res >= 0)
                 close(cqe->res); // accepted and never delivered
             seen++;

@@ -19,8 +19,7 @@ enum {
     URING_ACCEPT_RETRY_US = 100000, // pause after accept failed for want of descriptors or memory
 };
 
-// What a completion is for: the upper half of user_data; the lower half is an index. URING_CANCEL is added to the
-// operation that a cancellation is meant for.
+// What a completion is for. URING_CANCEL is added to the operation that a cancellation is meant for.
 enum { URING_CANCEL = 0x100 };
 enum uring_op { URING_SOURCE, URING_TRANSMIT, URING_CONNECT, URING_RECEIVE, URING_SEND };
 
@@ -35,7 +34,8 @@ struct uring_pool {
 
 enum uring_kind { URING_FREE, URING_DATAGRAM, URING_LISTENER, URING_POLL };
 
-// A slot is used again only when no completion for it can come any more, so that completions need no generation.
+// A slot is used again only when no completion for it can come any more. Completions carry its generation all the same:
+// kernels have been seen to deliver one after the last, and it must not pass for another socket's.
 struct uring_source {
     enum uring_kind kind;
     uint16_t generation;
@@ -86,6 +86,7 @@ enum uring_state {
 struct uring_stream {
     enum uring_state state;
     uint32_t generation;
+    uint16_t serial; // of this use of the slot
     int fd;
     bool connected;
     bool connect_busy, receive_busy, send_busy;                // requests in the kernel
@@ -151,9 +152,15 @@ static inline struct uring *uring_of(struct io *io)
     return (struct uring *)io; // base is its first member
 }
 
-static inline uint64_t uring_data(enum uring_op op, size_t index)
+// user_data: the slot's serial number (16 bits), what the request is (16), the slot (32).
+static inline uint64_t uring_data(enum uring_op op, size_t index, uint16_t serial)
 {
-    return (uint64_t)op << 32 | (uint32_t)index;
+    return (uint64_t)serial << 48 | (uint64_t)op << 32 | (uint32_t)index;
+}
+
+static inline uint16_t uring_serial(const struct io_uring_cqe *cqe)
+{
+    return (uint16_t)(cqe->user_data >> 48);
 }
 
 // The next event of the batch, zeroed. Callers know that there is room.
