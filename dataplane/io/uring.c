@@ -52,7 +52,7 @@ static int pool_open(struct uring *io, struct uring_pool *pool, uint16_t group, 
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t head = (count * sizeof(struct io_uring_buf) + page - 1) / page * page;
-    pool->stride = (size + 63U) / 64U * 64U;
+    pool->stride = ((size_t)size + 63) / 64 * 64;
     pool->mapped = head + count * pool->stride;
     void *map = mmap(NULL, pool->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
@@ -200,7 +200,7 @@ static bool source_work(struct uring *io, struct uring_source *source)
 
 static void source_work_all(struct uring *io)
 {
-    TAILQ_HEAD(, uring_source) due = TAILQ_HEAD_INITIALIZER(due);
+    struct uring_source_list due = TAILQ_HEAD_INITIALIZER(due);
     TAILQ_CONCAT(&due, &io->source_kick, kick);
     struct uring_source *source;
     while ((source = TAILQ_FIRST(&due)) != NULL) {

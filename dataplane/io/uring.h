@@ -50,6 +50,7 @@ struct uring_source {
     struct io_user *user;
     TAILQ_ENTRY(uring_source) kick;
 };
+TAILQ_HEAD(uring_source_list, uring_source);
 
 struct uring_transmit {
     struct msghdr message;
@@ -108,6 +109,7 @@ struct uring_stream {
     SLIST_ENTRY(uring_stream) unused;
 };
 TAILQ_HEAD(uring_stream_list, uring_stream);
+SLIST_HEAD(uring_stream_stack, uring_stream);
 
 struct uring {
     struct io base;
@@ -126,8 +128,8 @@ struct uring {
     struct uring_held_list held_out;
 
     struct uring_source sources[URING_SOURCES_MAX];
-    TAILQ_HEAD(, uring_source) source_kick; // sources for which requests are due
-    uint64_t accept_retry;                  // when listeners are armed again; 0: no pause
+    struct uring_source_list source_kick; // sources for which requests are due
+    uint64_t accept_retry;                // when listeners are armed again; 0: no pause
 
     struct msghdr receive_message; // the shape of every received datagram
     struct uring_transmit *transmits;
@@ -141,7 +143,7 @@ struct uring {
     struct uring_stream_list kick;      // streams for which requests are due
     struct uring_stream_list ready;     // streams with events to deliver
     struct uring_stream_list lingering; // in the order of their deadlines
-    SLIST_HEAD(, uring_stream) unused;
+    struct uring_stream_stack unused;
     struct uring_held *held; // one for each buffer of stream_pool
     struct uring_chunk_list chunks;
     size_t chunks_kept;
