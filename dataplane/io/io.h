@@ -60,7 +60,8 @@ struct io_counters {
     uint64_t streams_accepted, streams_refused, bytes_received, bytes_sent, waits;
 };
 
-// What a driver provides; reached through the functions below.
+// What a driver provides; reached through the functions below. Every pointer is set: a driver for datagrams alone gives
+// stream functions (and add_listener) that return SAGATE_EUNSUPPORTED or do nothing.
 struct io_driver {
     const char *name;
     int (*create)(const struct io_options *options, struct io **io);

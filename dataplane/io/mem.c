@@ -59,12 +59,14 @@ struct mem_peer {
     size_t window;
 };
 
+TAILQ_HEAD(peer_list, mem_peer);
+
 struct mem {
     struct io base;
     struct io_options options;
     struct source sources[SOURCES_MAX];
     size_t source_count, streams_live;
-    TAILQ_HEAD(, mem_peer) peers;
+    struct peer_list peers;
     io_stream last_stream;
     struct item_list pending, delivered, sent, taken;
     struct item *reserved;

@@ -52,7 +52,7 @@ static int pool_open(struct uring *io, struct uring_pool *pool, uint16_t group, 
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t head = (count * sizeof(struct io_uring_buf) + page - 1) / page * page;
-    pool->stride = (size + 63U) / 64U * 64U;
+    pool->stride = ((size_t)size + 63) / 64 * 64;
     pool->mapped = head + count * pool->stride;
     void *map = mmap(NULL, pool->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
@@ -173,7 +173,7 @@ static void uring_remove(struct io *base, io_id id)
 // Makes the request that is due for a source. False: no submission entry or no buffer; again with the next round.
 static bool source_work(struct uring *io, struct uring_source *source)
 {
-    uint64_t data = uring_data(URING_SOURCE, (size_t)(source - io->sources));
+    uint64_t data = uring_data(URING_SOURCE, (size_t)(source - io->sources), source->generation);
     if (source->removed) {
         if (!source->armed || source->cancelling)
             return true;
@@ -200,7 +200,7 @@ static bool source_work(struct uring *io, struct uring_source *source)
 
 static void source_work_all(struct uring *io)
 {
-    TAILQ_HEAD(, uring_source) due = TAILQ_HEAD_INITIALIZER(due);
+    struct uring_source_list due = TAILQ_HEAD_INITIALIZER(due);
     TAILQ_CONCAT(&due, &io->source_kick, kick);
     struct uring_source *source;
     while ((source = TAILQ_FIRST(&due)) != NULL) {
@@ -242,6 +242,13 @@ static void accepted(struct uring *io, struct uring_source *source, int result)
 static void source_completed(struct uring *io, uint32_t index, const struct io_uring_cqe *cqe)
 {
     struct uring_source *source = &io->sources[index];
+    if (source->kind == URING_FREE || source->generation != uring_serial(cqe)) {
+        if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) { // only datagram sockets use buffers
+            io->datagram_pool.free--;
+            uring_pool_put(&io->datagram_pool, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+        }
+        return;
+    }
     if ((cqe->flags & IORING_CQE_F_MORE) == 0) {
         source->armed = false;
         source->cancelling = false;
@@ -339,7 +346,7 @@ static void cancel_missed(struct uring *io, enum uring_op op, uint32_t index)
 
 static void completed(struct uring *io, const struct io_uring_cqe *cqe)
 {
-    uint32_t code = (uint32_t)(cqe->user_data >> 32);
+    uint32_t code = (uint32_t)(cqe->user_data >> 32) & UINT16_MAX;
     enum uring_op op = (enum uring_op)(code & ~(uint32_t)URING_CANCEL);
     uint32_t index = (uint32_t)cqe->user_data;
     if ((code & URING_CANCEL) != 0) {
@@ -456,7 +463,7 @@ static void ring_quiesce(struct uring *io)
         io_uring_for_each_cqe(&io->ring, head, cqe)
         {
             uint32_t index = (uint32_t)cqe->user_data;
-            bool source = cqe->user_data >> 32 == URING_SOURCE;
+            bool source = (cqe->user_data >> 32 & UINT16_MAX) == URING_SOURCE;
             if (source && io->sources[index].kind == URING_LISTENER && cqe->res >= 0)
                 close(cqe->res); // accepted and never delivered
             seen++;

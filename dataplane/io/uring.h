@@ -19,8 +19,7 @@ enum {
     URING_ACCEPT_RETRY_US = 100000, // pause after accept failed for want of descriptors or memory
 };
 
-// What a completion is for: the upper half of user_data; the lower half is an index. URING_CANCEL is added to the
-// operation that a cancellation is meant for.
+// What a completion is for. URING_CANCEL is added to the operation that a cancellation is meant for.
 enum { URING_CANCEL = 0x100 };
 enum uring_op { URING_SOURCE, URING_TRANSMIT, URING_CONNECT, URING_RECEIVE, URING_SEND };
 
@@ -35,7 +34,8 @@ struct uring_pool {
 
 enum uring_kind { URING_FREE, URING_DATAGRAM, URING_LISTENER, URING_POLL };
 
-// A slot is used again only when no completion for it can come any more, so that completions need no generation.
+// A slot is used again only when no completion for it can come any more. Completions carry its generation all the same:
+// kernels have been seen to deliver one after the last, and it must not pass for another socket's.
 struct uring_source {
     enum uring_kind kind;
     uint16_t generation;
@@ -50,6 +50,7 @@ struct uring_source {
     struct io_user *user;
     TAILQ_ENTRY(uring_source) kick;
 };
+TAILQ_HEAD(uring_source_list, uring_source);
 
 struct uring_transmit {
     struct msghdr message;
@@ -86,6 +87,7 @@ enum uring_state {
 struct uring_stream {
     enum uring_state state;
     uint32_t generation;
+    uint16_t serial; // of this use of the slot
     int fd;
     bool connected;
     bool connect_busy, receive_busy, send_busy;                // requests in the kernel
@@ -107,6 +109,7 @@ struct uring_stream {
     SLIST_ENTRY(uring_stream) unused;
 };
 TAILQ_HEAD(uring_stream_list, uring_stream);
+SLIST_HEAD(uring_stream_stack, uring_stream);
 
 struct uring {
     struct io base;
@@ -125,8 +128,8 @@ struct uring {
     struct uring_held_list held_out;
 
     struct uring_source sources[URING_SOURCES_MAX];
-    TAILQ_HEAD(, uring_source) source_kick; // sources for which requests are due
-    uint64_t accept_retry;                  // when listeners are armed again; 0: no pause
+    struct uring_source_list source_kick; // sources for which requests are due
+    uint64_t accept_retry;                // when listeners are armed again; 0: no pause
 
     struct msghdr receive_message; // the shape of every received datagram
     struct uring_transmit *transmits;
@@ -140,7 +143,7 @@ struct uring {
     struct uring_stream_list kick;      // streams for which requests are due
     struct uring_stream_list ready;     // streams with events to deliver
     struct uring_stream_list lingering; // in the order of their deadlines
-    SLIST_HEAD(, uring_stream) unused;
+    struct uring_stream_stack unused;
     struct uring_held *held; // one for each buffer of stream_pool
     struct uring_chunk_list chunks;
     size_t chunks_kept;
@@ -151,9 +154,15 @@ static inline struct uring *uring_of(struct io *io)
     return (struct uring *)io; // base is its first member
 }
 
-static inline uint64_t uring_data(enum uring_op op, size_t index)
+// user_data: the slot's serial number (16 bits), what the request is (16), the slot (32).
+static inline uint64_t uring_data(enum uring_op op, size_t index, uint16_t serial)
 {
-    return (uint64_t)op << 32 | (uint32_t)index;
+    return (uint64_t)serial << 48 | (uint64_t)op << 32 | (uint32_t)index;
+}
+
+static inline uint16_t uring_serial(const struct io_uring_cqe *cqe)
+{
+    return (uint16_t)(cqe->user_data >> 48);
 }
 
 // The next event of the batch, zeroed. Callers know that there is room.

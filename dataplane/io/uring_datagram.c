@@ -42,7 +42,7 @@ bool uring_datagram_arm(struct uring *io, struct uring_source *source)
     io_uring_prep_recvmsg_multishot(sqe, source->fd, &io->receive_message, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = io->datagram_pool.group;
-    io_uring_sqe_set_data64(sqe, uring_data(URING_SOURCE, (size_t)(source - io->sources)));
+    io_uring_sqe_set_data64(sqe, uring_data(URING_SOURCE, (size_t)(source - io->sources), source->generation));
     source->armed = true;
     source->starved = false;
     return true;
@@ -164,7 +164,7 @@ int uring_datagram_commit(struct io *base, io_id id, const struct address *to, s
     }
     // Without MSG_DONTWAIT a full socket buffer would keep the transmit buffer waiting; a datagram is better dropped.
     io_uring_prep_sendmsg(sqe, source->fd, &transmit->message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    io_uring_sqe_set_data64(sqe, uring_data(URING_TRANSMIT, index));
+    io_uring_sqe_set_data64(sqe, uring_data(URING_TRANSMIT, index, 0));
     source->sending++;
     return SAGATE_OK;
 }

@@ -179,8 +179,10 @@ static struct uring_stream *slot_take(struct uring *io, int fd)
         return NULL;
     SLIST_REMOVE_HEAD(&io->unused, unused);
     uint32_t generation = stream->generation;
+    uint16_t serial = stream->serial;
     memset(stream, 0, sizeof *stream);
     stream->generation = generation;
+    stream->serial = (uint16_t)(serial + 1);
     stream->state = URING_OPEN;
     stream->fd = fd;
     STAILQ_INIT(&stream->output);
@@ -262,13 +264,18 @@ void uring_stream_free(struct uring *io)
 
 // Requests. Each returns false when there is no submission entry.
 
+static uint64_t data_of(const struct uring *io, const struct uring_stream *stream, enum uring_op op)
+{
+    return uring_data(op, (size_t)(stream - io->streams), stream->serial);
+}
+
 static bool start_connect(struct uring *io, struct uring_stream *stream)
 {
     struct io_uring_sqe *sqe = uring_sqe(io);
     if (sqe == NULL)
         return false;
     io_uring_prep_connect(sqe, stream->fd, &stream->peer.any, stream->peer.len);
-    io_uring_sqe_set_data64(sqe, uring_data(URING_CONNECT, (size_t)(stream - io->streams)));
+    io_uring_sqe_set_data64(sqe, data_of(io, stream, URING_CONNECT));
     stream->connect_busy = true;
     stream->connect_cancelled = false;
     return true;
@@ -284,7 +291,7 @@ static bool start_receive(struct uring *io, struct uring_stream *stream)
     io_uring_prep_recv_multishot(sqe, stream->fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = io->stream_pool.group;
-    io_uring_sqe_set_data64(sqe, uring_data(URING_RECEIVE, (size_t)(stream - io->streams)));
+    io_uring_sqe_set_data64(sqe, data_of(io, stream, URING_RECEIVE));
     stream->receive_busy = true;
     stream->receive_cancelled = false;
     stream->starved = false;
@@ -307,7 +314,7 @@ static bool start_send(struct uring *io, struct uring_stream *stream)
     }
     stream->message = (struct msghdr){.msg_iov = stream->vector, .msg_iovlen = count};
     io_uring_prep_sendmsg(sqe, stream->fd, &stream->message, MSG_NOSIGNAL);
-    io_uring_sqe_set_data64(sqe, uring_data(URING_SEND, (size_t)(stream - io->streams)));
+    io_uring_sqe_set_data64(sqe, data_of(io, stream, URING_SEND));
     stream->send_busy = true;
     stream->send_cancelled = false;
     return true;
@@ -317,7 +324,7 @@ static bool cancel(struct uring *io, struct uring_stream *stream, enum uring_op 
 {
     if (!busy || *cancelled)
         return true;
-    *cancelled = uring_cancel(io, uring_data(op, (size_t)(stream - io->streams)));
+    *cancelled = uring_cancel(io, data_of(io, stream, op));
     return *cancelled;
 }
 
@@ -368,10 +375,9 @@ static bool work(struct uring *io, struct uring_stream *stream)
             shutdown(stream->fd, SHUT_WR);
         stream->shut = true;
     }
-    if (!wants_to_receive(stream))
-        done &= cancel(io, stream, URING_RECEIVE, stream->receive_busy && !stream->receive_done,
-                       &stream->receive_cancelled);
-    else if (!stream->receive_busy)
+    if (stream->paused && stream->state == URING_OPEN)
+        done &= cancel(io, stream, URING_RECEIVE, stream->receive_busy, &stream->receive_cancelled);
+    else if (!stream->receive_busy && wants_to_receive(stream))
         done &= start_receive(io, stream);
     return done;
 }
@@ -513,12 +519,21 @@ static void send_completed(struct uring *io, struct uring_stream *stream, int re
 void uring_stream_completed(struct uring *io, enum uring_op op, uint32_t index, const struct io_uring_cqe *cqe)
 {
     struct uring_stream *stream = &io->streams[index];
-    if (op == URING_CONNECT)
+    bool late = stream->state == URING_UNUSED || stream->serial != uring_serial(cqe);
+    if (late || (op == URING_RECEIVE && stream->receive_done)) {
+        if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) { // only receiving uses buffers
+            io->stream_pool.free--;
+            uring_pool_put(&io->stream_pool, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+        }
+        if (!late && (cqe->flags & IORING_CQE_F_MORE) == 0)
+            stream->receive_busy = false;
+    } else if (op == URING_CONNECT) {
         connect_completed(io, stream, cqe->res);
-    else if (op == URING_RECEIVE)
+    } else if (op == URING_RECEIVE) {
         receive_completed(io, stream, cqe);
-    else
+    } else {
         send_completed(io, stream, cqe->res);
+    }
     slot_settle(io, stream);
 }
 
