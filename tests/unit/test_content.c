@@ -507,7 +507,7 @@ static void xml_grammar(void)
         BAD(CONTENT_XML, "<?xml?><a/>"),
         BAD(CONTENT_XML, "<?xml version=\"1.1\"?><a/>"),
         BAD(CONTENT_XML, "<?p?q?><a/>"),
-        GOOD(CONTENT_XML, "<?p?><?p q??><a/>"),
+        GOOD(CONTENT_XML, "<?p?><?p q?\?><a/>"),
         BAD(CONTENT_XML, "<a/><?xml version=\"1.0\"?>"),
         BAD(CONTENT_XML, "<?xml version=\"1.0\"?>"),
         BAD(CONTENT_XML, "<!DOCTYPE a [<!ENTITY x 'y'>]><a/>"),
