@@ -16,6 +16,7 @@ enum xml_state {
     XML_CDATA,
     XML_PI_TARGET,
     XML_PI,
+    XML_PI_END, // after "?" right behind the target
     XML_DECLARATION,
     XML_START_NAME,
     XML_ATTRIBUTES, // white space, then an attribute or the end of the tag
@@ -228,9 +229,7 @@ static int step_pi_target(struct content_scan *scan, uint8_t c)
         return SAGATE_EMALFORMED;
     scan->xml.at_start = false;
     scan->xml.len = scan->xml.open;
-    go(scan, declaration ? XML_DECLARATION : XML_PI);
-    scan->xml.run = c == '?';
-    return SAGATE_OK;
+    return go(scan, declaration ? XML_DECLARATION : c == '?' ? XML_PI_END : XML_PI);
 }
 
 static int step_pi(struct content_scan *scan, uint8_t c)
@@ -291,8 +290,9 @@ static bool declaration_ok(struct slice text)
             next = 2;
         if (next > 2 || !slice_is(name, names[next]))
             return false;
-        // Another encoding could make other characters out of the bytes that were scanned.
-        bool good = next == 0   ? slice_is(value, "1.0") || slice_is(value, "1.1")
+        // Another encoding could make other characters out of the bytes that were scanned, and XML 1.1 has more white
+        // space.
+        bool good = next == 0   ? slice_is(value, "1.0")
                     : next == 1 ? is_nocase(value, "utf-8") || is_nocase(value, "us-ascii")
                                 : slice_is(value, "yes") || slice_is(value, "no");
         if (!good)
@@ -461,6 +461,8 @@ static int step(struct content_scan *scan, uint8_t c)
         return step_pi_target(scan, c);
     case XML_PI:
         return step_pi(scan, c);
+    case XML_PI_END:
+        return c == '>' ? go(scan, XML_TEXT) : SAGATE_EMALFORMED;
     case XML_DECLARATION:
         return step_declaration(scan, c);
     case XML_START_NAME:
