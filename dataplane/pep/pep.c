@@ -506,6 +506,16 @@ static int write_from(const struct config_upstream *upstream, struct slice from,
     return (int)from.len;
 }
 
+static struct slice route_of(const struct principal *principal, const struct pep_verdict *verdict)
+{
+    for (size_t i = 0; i < principal->ae_count; i++) {
+        if (is_pattern(&principal->aes[i]))
+            return slice_text(principal->credential_id);
+    }
+    return verdict->originator_len > 0 ? slice_of(verdict->originator, verdict->originator_len)
+                                       : slice_text(principal->credential_id);
+}
+
 static int refuse(struct pep *pep, struct pep_verdict *verdict, const struct refusal *refusal)
 {
     *verdict = (struct pep_verdict){.rsc = refusal->rsc, .refusal = refusal->stat, .debug = refusal->debug};
@@ -531,6 +541,7 @@ int pep_check(struct pep *pep, const struct device *device, const struct primiti
     verdict->debug = NULL;
     verdict->from_len = 0;
     verdict->originator_len = 0;
+    verdict->route = slice_text(device->principal->credential_id);
     if (from.len == 0)
         return SAGATE_OK;
     int len = write_from(device->upstream, from, verdict->from, sizeof verdict->from);
@@ -542,6 +553,7 @@ int pep_check(struct pep *pep, const struct device *device, const struct primiti
         return refuse(pep, verdict, &from_form);
     verdict->from_len = (size_t)len;
     verdict->originator_len = (size_t)originator_len;
+    verdict->route = route_of(device->principal, verdict);
     return SAGATE_OK;
 }
 
