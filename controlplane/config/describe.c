@@ -1,4 +1,5 @@
-// What a configuration would do, for people. SPDX-License-Identifier: GPL-3.0-or-later
+// What a configuration would do, for people.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/config/tables.h"
 
 static const char *version_name(enum config_tls_version version)

@@ -167,6 +167,7 @@ static void resolve_upstream(struct tree *tree, const config_setting_t *group, c
             continue;
         if (strcmp(name, raw->upstream) == 0) {
             raw->listener.upstream = i;
+            text_free(&known);
             return;
         }
         text_add(&known, "%s\"%s\"", known.len == 0 ? "" : ", ", name);

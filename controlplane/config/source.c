@@ -1,5 +1,6 @@
 // Reading a configuration file and its includes into one text. The little lexer knows libconfig's comments and strings,
-// since "@include" inside them is none. SPDX-License-Identifier: GPL-3.0-or-later
+// since "@include" inside them is none.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/config/source.h"
 
 #include "common/error.h"
@@ -123,19 +124,20 @@ static int read_all(const char *path, struct text *out, const char **why)
     return *why == NULL ? SAGATE_OK : SAGATE_ECONFIG;
 }
 
-// Where the lexer is; `line` counts in the file, and `begin` is where what is open now began.
+// Where the lexer is; `line` counts in the file.
 struct position {
     const char *data;
     size_t len, at;
-    unsigned file, line, begin;
+    unsigned file, line;
     bool line_start; // only blanks so far in this line
 };
 
 static void copy(struct reader *reader, struct position *p, size_t count)
 {
-    for (size_t i = 0; i < count && p->at < p->len; i++) {
-        char c = p->data[p->at++];
-        text_bytes(&reader->source->text, &c, 1);
+    size_t end = count < p->len - p->at ? p->at + count : p->len;
+    text_bytes(&reader->source->text, p->data + p->at, end - p->at);
+    for (; p->at < end; p->at++) {
+        char c = p->data[p->at];
         if (c == '\n') {
             p->line++;
             p->line_start = true;
@@ -154,26 +156,22 @@ static bool follows(const struct position *p, const char *text)
 
 static void copy_comment(struct reader *reader, struct position *p)
 {
-    p->begin = p->line;
-    copy(reader, p, 2);
-    while (p->at < p->len && !follows(p, "*/"))
-        copy(reader, p, 1);
-    if (p->at == p->len)
+    const char *begin = p->data + p->at, *end = memmem(begin + 2, p->len - p->at - 2, "*/", 2);
+    if (end == NULL)
         config_errors_add(reader->errors, "%s:%u: the comment that begins here never ends; expected \"*/\"",
-                          reader->source->files[p->file], p->begin);
-    copy(reader, p, 2);
+                          reader->source->files[p->file], p->line);
+    copy(reader, p, end == NULL ? p->len : (size_t)(end - begin) + 2);
 }
 
 static void copy_string(struct reader *reader, struct position *p)
 {
-    p->begin = p->line;
-    copy(reader, p, 1);
-    while (p->at < p->len && p->data[p->at] != '"')
-        copy(reader, p, p->data[p->at] == '\\' ? 2 : 1);
-    if (p->at == p->len)
+    size_t end = p->at + 1;
+    while (end < p->len && p->data[end] != '"')
+        end += p->data[end] == '\\' ? 2 : 1;
+    if (end >= p->len)
         config_errors_add(reader->errors, "%s:%u: the string that begins here never ends; expected '\"'",
-                          reader->source->files[p->file], p->begin);
-    copy(reader, p, 1);
+                          reader->source->files[p->file], p->line);
+    copy(reader, p, end + 1 - p->at);
 }
 
 static bool is_digit(char c)
@@ -286,13 +284,15 @@ static void expand(struct reader *reader, unsigned file, const char *data, size_
         if (follows(&p, "/*")) {
             copy_comment(reader, &p);
         } else if (follows(&p, "//") || data[p.at] == '#') {
-            while (p.at < p.len && data[p.at] != '\n')
-                copy(reader, &p, 1);
+            const char *end = memchr(data + p.at, '\n', len - p.at);
+            copy(reader, &p, end == NULL ? len : (size_t)(end - data) - p.at);
         } else if (data[p.at] == '"') {
             copy_string(reader, &p);
         } else if (is_name(data[p.at], true)) {
-            while (p.at < p.len && is_name(data[p.at], false))
-                copy(reader, &p, 1);
+            size_t end = p.at;
+            while (end < len && is_name(data[end], false))
+                end++;
+            copy(reader, &p, end - p.at);
         } else if (is_digit(data[p.at])) {
             copy_integer(reader, &p);
         } else if (!p.line_start || !follows(&p, "@include")) {

@@ -1,5 +1,6 @@
 // Every setting with its type, range and default. docs/configuration.md and conf/sagate.conf say the same for people;
-// tests/unit/test_config.c compares them. SPDX-License-Identifier: GPL-3.0-or-later
+// tests/unit/test_config.c compares them.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/config/tables.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-// The set of credentials: what a valid one is, search, change. SPDX-License-Identifier: GPL-3.0-or-later
+// The set of credentials: what a valid one is, search, change.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/keystore/credentials.h"
 
 #include "common/error.h"

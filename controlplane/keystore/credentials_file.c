@@ -1,5 +1,6 @@
 // The credentials file. libconfig never sees a key: before it parses, every key string is taken out of the text and a
-// number stands in its place, so that its heap holds nothing to wipe. SPDX-License-Identifier: GPL-3.0-or-later
+// number stands in its place, so that its heap holds nothing to wipe.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
 #include "common/secret.h"
 #include "controlplane/config/tree.h"

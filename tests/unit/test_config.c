@@ -1,5 +1,6 @@
 // The configuration: what is read, what is refused and with which words, and that its text survives the way to the
-// other processes. SPDX-License-Identifier: GPL-3.0-or-later
+// other processes.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
 #include "controlplane/config/tables.h"
 #include "tests/unit/unit.h"
