@@ -1,0 +1,473 @@
+// The message layer towards CSEs: connected sockets, Message IDs, retransmission, deadlines, and matching of answers.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
+#include "dataplane/binding/coap/state.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+// --- sockets and servers -----------------------------------------------------------------------------------------
+
+static int open_socket(struct coap *coap, const struct address *to, struct upstream_socket *out)
+{
+    int fd = socket(to->any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return SAGATE_ESYS;
+    if (connect(fd, &to->any, to->len) != 0) {
+        (void)close(fd);
+        return SAGATE_ESYS;
+    }
+    int status = io_add_datagram(coap->io, fd, &out->user, &out->id);
+    if (status != SAGATE_OK)
+        (void)close(fd);
+    return status;
+}
+
+static void server_close(struct server *server)
+{
+    if (server == NULL)
+        return;
+    timer_cancel(&server->probe.timer);
+    for (unsigned i = 0; i < server->socket_count; i++)
+        io_remove(server->coap->io, server->sockets[i].id);
+    free(server->sockets);
+    free(server);
+}
+
+static int server_open(struct coap *coap, const struct config_upstream *upstream, const struct config_server *config,
+                       struct server **out)
+{
+    struct server *server = calloc(1, sizeof *server);
+    unsigned count = upstream->coap_source_ports == 0 ? 1 : upstream->coap_source_ports;
+    if (server == NULL)
+        return SAGATE_ENOMEM;
+    server->coap = coap;
+    server->sockets = calloc(count, sizeof *server->sockets);
+    int status = server->sockets == NULL ? SAGATE_ENOMEM : SAGATE_OK;
+    for (unsigned i = 0; status == SAGATE_OK && i < count; i++) {
+        struct upstream_socket *opened = &server->sockets[i];
+        opened->user.kind = coap->io_user_kind;
+        opened->server = server;
+        opened->number = i;
+        opened->next_mid = (uint16_t)coap_random(coap);
+        status = open_socket(coap, &config->coap, opened);
+        if (status == SAGATE_OK)
+            server->socket_count++;
+    }
+    if (status != SAGATE_OK) {
+        server_close(server);
+        return status;
+    }
+    *out = server;
+    return SAGATE_OK;
+}
+
+static bool same_server(const struct server *server, const struct config_upstream *upstream,
+                        const struct config_server *config)
+{
+    unsigned count = upstream->coap_source_ports == 0 ? 1 : upstream->coap_source_ports;
+    return strcmp(server->upstream->name, upstream->name) == 0 && strcmp(server->config->name, config->name) == 0 &&
+           address_equal(&server->config->coap, &config->coap) && server->socket_count == count;
+}
+
+// Exchanges with a server that is no longer configured end here.
+static void server_fail(struct server *server, uint64_t now_ms)
+{
+    transfers_forget_server(&server->coap->transfers, server);
+    for (unsigned i = 0; i < server->socket_count; i++) {
+        while (server->sockets[i].exchanges != NULL) {
+            struct exchange *exchange = server->sockets[i].exchanges;
+            client_end(exchange, true, now_ms * 1000);
+            client_detach(exchange);
+            coap_count(server->coap, STAT_REFUSED_UNAVAILABLE);
+            exchange_answer_own(exchange, COAP_UNAVAILABLE, RSC_TARGET_NOT_REACHABLE, "the CSE was removed",
+                                UNAVAILABLE_MAX_AGE, now_ms);
+        }
+    }
+}
+
+struct wanted {
+    size_t count;
+    struct server *servers[CONFIG_SERVERS_MAX];
+    bool kept[CONFIG_SERVERS_MAX]; // it is one of coap->servers
+    const struct config_server *configs[CONFIG_SERVERS_MAX];
+    size_t upstreams[CONFIG_SERVERS_MAX];
+};
+
+// Finds or opens the server of one row of the configuration.
+static int want(struct coap *coap, const struct config *config, size_t upstream, size_t row, struct wanted *wanted)
+{
+    const struct config_upstream *of = &config->upstreams[upstream];
+    size_t at = wanted->count;
+    int status = SAGATE_OK;
+    for (size_t i = 0; i < coap->server_count && wanted->servers[at] == NULL; i++) {
+        if (same_server(coap->servers[i], of, &of->servers[row])) {
+            wanted->servers[at] = coap->servers[i];
+            wanted->kept[at] = true;
+        }
+    }
+    if (wanted->servers[at] == NULL)
+        status = server_open(coap, of, &of->servers[row], &wanted->servers[at]);
+    wanted->configs[at] = &of->servers[row];
+    wanted->upstreams[at] = upstream;
+    wanted->count += status == SAGATE_OK;
+    return status;
+}
+
+int client_configure(struct coap *coap, const struct config *config, uint64_t now_ms)
+{
+    struct wanted wanted = {0};
+    int status = SAGATE_OK;
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        for (size_t j = 0; j < config->upstreams[i].server_count && status == SAGATE_OK; j++) {
+            if (!config->upstreams[i].servers[j].has_coap)
+                continue;
+            status = wanted.count == CONFIG_SERVERS_MAX ? SAGATE_ELIMIT : want(coap, config, i, j, &wanted);
+        }
+    }
+    if (status != SAGATE_OK) {
+        for (size_t i = 0; i < wanted.count; i++) {
+            if (!wanted.kept[i])
+                server_close(wanted.servers[i]);
+        }
+        return status;
+    }
+    for (size_t i = 0; i < coap->server_count; i++) {
+        bool kept = false;
+        for (size_t j = 0; j < wanted.count; j++)
+            kept = kept || wanted.servers[j] == coap->servers[i];
+        if (kept)
+            continue;
+        server_fail(coap->servers[i], now_ms);
+        server_close(coap->servers[i]);
+    }
+    coap->server_count = wanted.count;
+    for (size_t i = 0; i < wanted.count; i++) {
+        coap->servers[i] = wanted.servers[i];
+        coap->servers[i]->config = wanted.configs[i];
+        coap->servers[i]->upstream_index = wanted.upstreams[i];
+        coap->servers[i]->upstream = &config->upstreams[wanted.upstreams[i]];
+    }
+    return SAGATE_OK;
+}
+
+void client_close(struct coap *coap)
+{
+    for (size_t i = 0; i < coap->server_count; i++)
+        server_close(coap->servers[i]);
+    coap->server_count = 0;
+}
+
+struct server *client_server(struct coap *coap, const struct config_server *config)
+{
+    for (size_t i = 0; i < coap->server_count; i++) {
+        if (coap->servers[i]->config == config)
+            return coap->servers[i];
+    }
+    return NULL;
+}
+
+struct server *client_server_of(struct coap *coap, const void *server)
+{
+    for (size_t i = 0; i < coap->server_count; i++) {
+        if (coap->servers[i] == server)
+            return coap->servers[i];
+    }
+    return NULL;
+}
+
+// --- sending -----------------------------------------------------------------------------------------------------
+
+static struct exchange *by_mid(const struct upstream_socket *socket, uint16_t mid)
+{
+    struct exchange *at = socket->by_mid[mid % MID_BUCKETS];
+    while (at != NULL && at->cse_mid != mid)
+        at = at->mid_next;
+    return at;
+}
+
+uint16_t client_mid(struct upstream_socket *socket, uint64_t now_ms)
+{
+    uint16_t mid = socket->next_mid++;
+    // A Message ID whose exchange still waits would match two answers; there are far fewer of those than numbers.
+    for (unsigned i = 0; i < UINT16_MAX && by_mid(socket, mid) != NULL; i++)
+        mid = socket->next_mid++;
+    uint64_t *used = &socket->mid_block_used_ms[mid >> 8];
+    if ((mid & 0xffU) == 0)
+        socket->mid_block_reused = *used != 0 && now_ms - *used < EXCHANGE_LIFETIME_MS;
+    *used = now_ms == 0 ? 1 : now_ms;
+    if (socket->mid_block_reused)
+        coap_count(socket->server->coap, STAT_COAP_MESSAGE_IDS_REUSED);
+    return mid;
+}
+
+void client_send(struct coap *coap, struct upstream_socket *socket, const uint8_t *data, size_t len)
+{
+    uint8_t *out = io_datagram_reserve(coap->io, len);
+    if (out == NULL)
+        return;
+    memcpy(out, data, len);
+    (void)io_datagram_commit(coap->io, socket->id, NULL, len);
+}
+
+static void send_empty(struct upstream_socket *socket, enum coap_type type, uint16_t mid)
+{
+    uint8_t empty[COAP_HEAD];
+    coap_write_empty(empty, type, mid);
+    client_send(socket->server->coap, socket, empty, sizeof empty);
+}
+
+void client_attach(struct exchange *exchange, struct upstream_socket *socket)
+{
+    exchange->socket = socket;
+    exchange->socket_next = socket->exchanges;
+    exchange->socket_link = &socket->exchanges;
+    if (socket->exchanges != NULL)
+        socket->exchanges->socket_link = &exchange->socket_next;
+    socket->exchanges = exchange;
+}
+
+static void forget_mid(struct exchange *exchange)
+{
+    struct exchange **link = &exchange->socket->by_mid[exchange->cse_mid % MID_BUCKETS];
+    timer_cancel(&exchange->cse_timer);
+    while (*link != NULL && *link != exchange)
+        link = &(*link)->mid_next;
+    if (*link == exchange)
+        *link = exchange->mid_next;
+}
+
+// The accounting of a request that waits for a CSE no longer.
+static void finish(struct exchange *exchange)
+{
+    if (exchange->cse == CSE_SENT)
+        forget_mid(exchange);
+    exchange->cse = CSE_DONE;
+    exchange->coap->in_flight--;
+    if (exchange->peer != NULL && exchange->peer->device->in_flight > 0)
+        exchange->peer->device->in_flight--;
+    timer_cancel(&exchange->deadline);
+}
+
+void client_end(struct exchange *exchange, bool answered, uint64_t now_us)
+{
+    if (exchange->cse == CSE_DONE)
+        return;
+    finish(exchange);
+    upstream_end(exchange->coap->upstreams, exchange->socket->server->config, CONFIG_COAP, answered,
+                 now_us > exchange->sent_us ? now_us - exchange->sent_us : 0);
+}
+
+void client_detach(struct exchange *exchange)
+{
+    if (exchange->socket == NULL)
+        return;
+    if (exchange->cse != CSE_DONE)
+        finish(exchange);
+    *exchange->socket_link = exchange->socket_next;
+    if (exchange->socket_next != NULL)
+        exchange->socket_next->socket_link = exchange->socket_link;
+    exchange->socket = NULL;
+}
+
+static void fail(struct exchange *exchange, uint8_t code, int rsc, const char *debug, uint64_t now_ms)
+{
+    coap_count(exchange->coap, rsc == RSC_REQUEST_TIMEOUT ? STAT_REFUSED_TIMEOUT : STAT_REFUSED_UNAVAILABLE);
+    client_end(exchange, false, now_ms * 1000);
+    exchange_answer_own(exchange, code, rsc, debug, rsc == RSC_REQUEST_TIMEOUT ? 0 : UNAVAILABLE_MAX_AGE, now_ms);
+}
+
+static void fire_deadline(struct timer *timer, void *context, uint64_t now_ms)
+{
+    (void)timer;
+    fail(context, COAP_GATEWAY_TIMEOUT, RSC_REQUEST_TIMEOUT, "the CSE did not answer in time", now_ms);
+}
+
+static void fire_retransmission(struct timer *timer, void *context, uint64_t now_ms)
+{
+    struct exchange *exchange = context;
+    if (exchange->cse_tries == MAX_RETRANSMIT) {
+        fail(exchange, COAP_GATEWAY_TIMEOUT, RSC_REQUEST_TIMEOUT, "the CSE did not answer in time", now_ms);
+        return;
+    }
+    exchange->cse_tries++;
+    exchange->cse_wait_ms *= 2;
+    coap_count(exchange->coap, STAT_COAP_RETRANSMISSIONS_UPSTREAM);
+    client_send(exchange->coap, exchange->socket, exchange->buffer->data, exchange->buffer->len);
+    timer_set(exchange->coap->wheel, timer, now_ms + exchange->cse_wait_ms);
+}
+
+void client_begin(struct exchange *exchange, struct upstream_socket *socket, uint64_t now_us)
+{
+    struct coap *coap = exchange->coap;
+    struct exchange **bucket = &socket->by_mid[exchange->cse_mid % MID_BUCKETS];
+    uint64_t now_ms = now_us / 1000;
+    client_detach(exchange); // of the observation that it may have been
+    client_attach(exchange, socket);
+    exchange->cse = CSE_SENT;
+    exchange->mid_next = *bucket;
+    *bucket = exchange;
+    exchange->sent_us = now_us;
+    exchange->cse_tries = 0;
+    exchange->cse_wait_ms = coap_ack_timeout(coap);
+    exchange->cse_timer = (struct timer){.fire = fire_retransmission, .context = exchange};
+    exchange->deadline = (struct timer){.fire = fire_deadline, .context = exchange};
+    timer_set(coap->wheel, &exchange->cse_timer, now_ms + exchange->cse_wait_ms);
+    timer_set(coap->wheel, &exchange->deadline, now_ms + socket->server->upstream->request_milliseconds);
+    coap->in_flight++;
+    exchange->peer->device->in_flight++;
+    client_send(coap, socket, exchange->buffer->data, exchange->buffer->len);
+}
+
+// --- receiving ---------------------------------------------------------------------------------------------------
+
+static void malformed(struct coap *coap)
+{
+    coap_count(coap, STAT_COAP_UPSTREAM_MALFORMED);
+}
+
+// True when a message of the CSE with that Message ID was taken before (RFC 7252 section 4.5); else it is now.
+static bool taken_before(struct upstream_socket *socket, uint16_t mid, uint64_t now_ms)
+{
+    for (unsigned i = 0; i < RECENT_MAX; i++) {
+        if (socket->recent[i].mid == mid && socket->recent[i].until_ms > now_ms)
+            return true;
+    }
+    socket->recent[socket->recent_at].mid = mid;
+    socket->recent[socket->recent_at].until_ms = now_ms + EXCHANGE_LIFETIME_MS;
+    socket->recent_at = (socket->recent_at + 1) % RECENT_MAX;
+    return false;
+}
+
+// The message that was just taken is rejected after all: a repetition is to be rejected as well.
+static void take_back(struct upstream_socket *socket)
+{
+    socket->recent[(socket->recent_at + RECENT_MAX - 1) % RECENT_MAX].until_ms = 0;
+}
+
+static void show_to_pep(struct exchange *exchange)
+{
+    struct coap *coap = exchange->coap;
+    const struct server *server = exchange->socket->server;
+    if (exchange->pending.kind == 0 || exchange->principal == NULL || coap->answer.rsc == 0)
+        return;
+    pep_answer(coap->pep, exchange->principal, server->upstream_index, server->upstream, &exchange->pending,
+               coap->answer.rsc, coap->answer.payload);
+    exchange->pending.kind = 0;
+}
+
+// coap->answer is the CSE's answer or notification, translated.
+static void answered(struct exchange *exchange, const struct coap_message *message, uint64_t now_us)
+{
+    bool lasting = coap_class(message->code) == 2 && coap_find(message, COAP_OBSERVE) != NULL;
+    bool observing = lasting && (exchange->cse != CSE_DONE ? exchange->registers : exchange->observing);
+    show_to_pep(exchange);
+    client_end(exchange, true, now_us);
+    exchange_answer(exchange, message->type == COAP_NON ? COAP_NON : COAP_CON, observing, now_us / 1000);
+}
+
+// Which exchange a response belongs to; NULL: none, it has been dealt with.
+static struct exchange *match(struct upstream_socket *socket, const struct coap_message *message, uint64_t now_ms)
+{
+    struct coap *coap = socket->server->coap;
+    struct exchange *exchange = exchange_by_token(coap, &message->token);
+    bool known = exchange != NULL && exchange->socket == socket;
+    if (message->type == COAP_ACK) {
+        if (known && exchange->cse == CSE_SENT && exchange->cse_mid == message->mid)
+            return exchange;
+        malformed(coap);
+        return NULL;
+    }
+    if (taken_before(socket, message->mid, now_ms)) {
+        if (message->type == COAP_CON)
+            send_empty(socket, COAP_ACK, message->mid);
+        return NULL;
+    }
+    if (known && (exchange->cse != CSE_DONE || exchange->observing))
+        return exchange;
+    // Also how an observation is cancelled whose device has gone (RFC 7641 section 3.6).
+    malformed(coap);
+    take_back(socket);
+    send_empty(socket, COAP_RST, message->mid);
+    return NULL;
+}
+
+static void response(struct upstream_socket *socket, const struct coap_message *message, uint64_t now_us)
+{
+    struct coap *coap = socket->server->coap;
+    struct exchange *exchange = match(socket, message, now_us / 1000);
+    if (exchange == NULL)
+        return;
+    enum numbering from =
+        socket->server->upstream->coap_numbering == CONFIG_NUMBERING_OLD ? NUMBERING_OLD : NUMBERING_CURRENT;
+    struct answer_echo echo = exchange_echo(exchange);
+    if (answer_translate(message, from, &echo, &coap->answer) != SAGATE_OK) {
+        malformed(coap);
+        if (message->type != COAP_ACK)
+            take_back(socket);
+        if (message->type == COAP_CON)
+            send_empty(socket, COAP_RST, message->mid);
+        return;
+    }
+    if (message->type == COAP_CON)
+        send_empty(socket, COAP_ACK, message->mid);
+    answered(exchange, message, now_us);
+}
+
+static void empty(struct upstream_socket *socket, const struct coap_message *message, uint64_t now_ms)
+{
+    if (message->type == COAP_CON) {
+        send_empty(socket, COAP_RST, message->mid);
+        return;
+    }
+    struct exchange *exchange = by_mid(socket, message->mid);
+    if (exchange == NULL) {
+        malformed(socket->server->coap);
+    } else if (message->type == COAP_ACK) {
+        forget_mid(exchange);
+        exchange->cse = CSE_ACKNOWLEDGED;
+        exchange_drop_buffer(exchange);
+    } else {
+        fail(exchange, COAP_UNAVAILABLE, RSC_TARGET_NOT_REACHABLE, "the CSE rejected the request", now_ms);
+    }
+}
+
+static void socket_error(struct upstream_socket *socket, uint64_t now_ms)
+{
+    health_error(socket);
+    struct exchange *at = socket->exchanges;
+    while (at != NULL) {
+        struct exchange *next = at->socket_next;
+        if (at->cse != CSE_DONE)
+            fail(at, COAP_UNAVAILABLE, RSC_TARGET_NOT_REACHABLE, "the CSE cannot be reached", now_ms);
+        at = next;
+    }
+}
+
+void coap_from_upstream(struct coap *coap, const struct io_event *event, uint64_t now_us)
+{
+    struct upstream_socket *socket = (struct upstream_socket *)(void *)event->user;
+    struct coap_message *message = &coap->message;
+    if (event->type == IO_DATAGRAM_ERROR) {
+        socket_error(socket, now_us / 1000);
+        return;
+    }
+    if (event->type != IO_DATAGRAM)
+        return;
+    int status = coap_parse(event->data, event->len, message);
+    if (status != SAGATE_OK || coap_is_request(message->code)) {
+        malformed(coap);
+        if (status != SAGATE_EINVAL && message->type == COAP_CON)
+            send_empty(socket, COAP_RST, message->mid);
+        return;
+    }
+    if (health_received(socket, message)) {
+        if (message->type == COAP_CON)
+            send_empty(socket, COAP_ACK, message->mid);
+    } else if (message->code == 0) {
+        empty(socket, message, now_us / 1000);
+    } else {
+        response(socket, message, now_us);
+    }
+}
