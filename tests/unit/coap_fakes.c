@@ -375,6 +375,13 @@ void world_advance(uint64_t ms)
     }
 }
 
+void world_advance_to_next(uint64_t ms)
+{
+    uint64_t end = world.now_us / 1000 + ms;
+    while (world.sent_seen == world.sent_count && world.now_us / 1000 < end)
+        world_advance(1);
+}
+
 void world_device_sends(const uint8_t *data, size_t len)
 {
     coap_from_device(world.coap, &world.device, data, len, world.now_us);
@@ -408,4 +415,9 @@ const struct world_message *world_next(void)
     if (world.sent_count - world.sent_seen > WORLD_SENT_MAX)
         world.sent_seen = world.sent_count - WORLD_SENT_MAX;
     return &world.sent[world.sent_seen++ % WORLD_SENT_MAX];
+}
+
+void world_device_gone(void)
+{
+    coap_device_gone(world.coap, &world.device, world.now_us);
 }

@@ -45,10 +45,12 @@ void world_prepare(void);
 void world_start(void);
 void world_stop(void);
 
-void world_advance(uint64_t ms); // time passes, timers run
+void world_advance(uint64_t ms);         // time passes, timers run
+void world_advance_to_next(uint64_t ms); // until something is sent, or that time has passed
 void world_device_sends(const uint8_t *data, size_t len);
 void world_cse_sends(io_id id, const uint8_t *data, size_t len);
 void world_cse_error(io_id id);
+void world_device_gone(void);
 // The next message that was sent and not seen yet, or NULL.
 const struct world_message *world_next(void);
 

@@ -1,0 +1,278 @@
+// Observations (RFC 7641) and bodies in blocks (RFC 7959) through the CoAP binding.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "tests/unit/coap_trace.h"
+
+#include "common/error.h"
+
+static void registers(uint16_t mid, const char *request, const char *forwarded)
+{
+    device_sends(mid, request);
+    cse_gets(forwarded);
+    cse_sends(trace.cse_mid, "ACK 2.05 @* 6=#1 283=r1 307=#2000 |{}");
+}
+
+static void begin_observed(void)
+{
+    begin();
+    registers(1, "CON GET @o /a 6=#0 279=C1 283=r1", "CON GET @* 6=#0 /a 279=C1 283=r1");
+    device_gets("ACK 2.05 @o 6=#1 283=r1 307=#2000 |{}");
+    CU_ASSERT_EQUAL(counted(STAT_COAP_OBSERVATIONS), 1);
+    CU_ASSERT_EQUAL(world.device.in_flight, 0);
+}
+
+static void passes_notifications(void)
+{
+    begin_observed();
+    cse_sends(100, "NON 2.05 @* 6=#2 307=#2000 |{2}");
+    device_gets("NON 2.05 @o 6=#2 283=r1 307=#2000 |{2}");
+    cse_sends(100, "NON 2.05 @* 6=#2 307=#2000 |{2}");
+    silence();
+    cse_sends(101, "CON 2.05 @* 6=#3 307=#2000 |{3}");
+    cse_gets("ACK -");
+    device_gets("CON 2.05 @o 6=#3 283=r1 307=#2000 |{3}");
+    world_advance_to_next(3000);
+    device_gets("CON 2.05 @o 6=#3 283=r1 307=#2000 |{3}");
+    device_sends(trace.device_mid, "ACK -");
+    world_advance(100000);
+    silence();
+    // The registration's Message ID may be used again, the observation is untouched.
+    world_advance(247000);
+    device_sends(1, "CON GET @x /b 279=C1 283=r2");
+    struct coap_token token = trace.token;
+    cse_gets("CON GET @* /b 279=C1 283=r2");
+    cse_sends(trace.cse_mid, "ACK 2.05 @*");
+    device_gets("ACK 2.05 @x 283=r2 307=#2000");
+    trace.token = token;
+    // An answer without Observe, or an error, is the last one.
+    cse_sends(102, "CON 4.04 @* 307=#4004");
+    cse_gets("ACK -");
+    device_gets("CON 4.04 @o 283=r1 307=#4004");
+    device_sends(trace.device_mid, "ACK -");
+    CU_ASSERT_EQUAL(counted(STAT_COAP_OBSERVATIONS), 0);
+    cse_sends(103, "NON 2.05 @* 6=#4");
+    cse_gets("RST -");
+    silence();
+    end();
+}
+
+static void a_newer_notification_replaces(void)
+{
+    begin_observed();
+    cse_sends(101, "CON 2.05 @* 6=#3 |{3}");
+    cse_gets("ACK -");
+    device_gets("CON 2.05 @o 6=#3 283=r1 307=#2000 |{3}");
+    uint16_t first = trace.device_mid;
+    cse_sends(102, "CON 2.05 @* 6=#5 |{5}");
+    cse_gets("ACK -");
+    cse_sends(103, "CON 2.05 @* 6=#4 |{4}"); // overtaken
+    cse_gets("ACK -");
+    silence();
+    world_advance_to_next(3000);
+    device_gets("CON 2.05 @o 6=#5 283=r1 307=#2000 |{5}");
+    CU_ASSERT_NOT_EQUAL(trace.device_mid, first);
+    cse_sends(104, "CON 2.05 @* 6=#6 |{6}");
+    cse_gets("ACK -");
+    device_sends(trace.device_mid, "ACK -");
+    device_gets("CON 2.05 @o 6=#6 283=r1 307=#2000 |{6}");
+    device_sends(trace.device_mid, "ACK -");
+    world_advance(100000);
+    silence();
+    CU_ASSERT_EQUAL(counted(STAT_COAP_OBSERVATIONS), 1);
+    end();
+}
+
+// How an observation ends; after each of them the next notification is rejected towards the CSE.
+static void is_cancelled(void)
+{
+    for (int way = 0; way < 3; way++) {
+        begin_observed();
+        cse_sends(101, way == 0 ? "NON 2.05 @* 6=#3 |{3}" : "CON 2.05 @* 6=#3 |{3}");
+        if (way > 0)
+            cse_gets("ACK -");
+        device_gets(way == 0 ? "NON 2.05 @o 6=#3 283=r1 307=#2000 |{3}" : "CON 2.05 @o 6=#3 283=r1 307=#2000 |{3}");
+        if (way == 1)
+            world_device_gone();
+        else if (way == 0)
+            device_sends(trace.device_mid, "RST -");
+        world_advance(200000);
+        for (int i = 0; i < 4 && way == 2; i++)
+            device_gets("CON 2.05 @o 6=#3 283=r1 307=#2000 |{3}");
+        CU_ASSERT_EQUAL(counted(STAT_COAP_OBSERVATIONS), 0);
+        cse_sends(102, "CON 2.05 @* 6=#4 |{4}");
+        cse_gets("RST -");
+        silence();
+        end();
+    }
+}
+
+static void deregisters_under_the_same_token(void)
+{
+    begin_observed();
+    struct coap_token token = trace.token;
+    io_id socket = trace.socket;
+    device_sends(2, "CON GET @o /a 6=#0 279=C1 283=r2"); // registers again
+    cse_gets("CON GET @* 6=#0 /a 279=C1 283=r2");
+    CU_ASSERT_TRUE(coap_token_equal(&token, &trace.token) && socket == trace.socket);
+    cse_sends(trace.cse_mid, "ACK 2.05 @* 6=#9");
+    device_gets("ACK 2.05 @o 6=#9 283=r2 307=#2000");
+    CU_ASSERT_EQUAL(counted(STAT_COAP_OBSERVATIONS), 1);
+    device_sends(3, "CON GET @o /a 6=#1 279=C1 283=r3");
+    cse_gets("CON GET @* 6=#1 /a 279=C1 283=r3");
+    CU_ASSERT_TRUE(coap_token_equal(&token, &trace.token) && socket == trace.socket);
+    cse_sends(trace.cse_mid, "ACK 2.05 @*");
+    device_gets("ACK 2.05 @o 283=r3 307=#2000");
+    CU_ASSERT_EQUAL(counted(STAT_COAP_OBSERVATIONS), 0);
+    end();
+}
+
+static void bounds_observations(void)
+{
+    begin();
+    registers(1, "CON GET @a /a 6=#0 279=C1 283=r1", "CON GET @* 6=#0 /a 279=C1 283=r1");
+    device_gets("ACK 2.05 @a 6=#1 283=r1 307=#2000 |{}");
+    registers(2, "NON GET @b /a 6=#0 279=C1 283=r1", "CON GET @* 6=#0 /a 279=C1 283=r1");
+    device_gets("NON 2.05 @b 6=#1 283=r1 307=#2000 |{}");
+    // One too many is served as a plain GET.
+    device_sends(3, "CON GET @c /a 6=#0 279=C1 283=r1");
+    cse_gets("CON GET @* /a 279=C1 283=r1");
+    cse_sends(trace.cse_mid, "ACK 2.05 @*");
+    device_gets("ACK 2.05 @c 283=r1 307=#2000");
+    CU_ASSERT_EQUAL(counted(STAT_COAP_OBSERVATIONS), 2);
+    // Observe belongs to GET.
+    device_sends(4, "CON PUT @c /a 6=#0 279=C1 283=r1 |{}");
+    cse_gets("CON PUT @* /a 279=C1 283=r1 |{}");
+    end();
+}
+
+static void ends_with_its_server(void)
+{
+    begin_observed();
+    struct config changed = world.config;
+    struct config_upstream upstream = world.upstream;
+    changed.upstreams = &upstream;
+    upstream.servers = &world.servers[1];
+    CU_ASSERT_EQUAL(coap_reload(world.coap, &changed, world.now_us / 1000), SAGATE_OK);
+    device_gets("CON 5.03 @o 12=#50 14=#5 283=r1 307=#5103 |{\"m2m:dbg\":\"the CSE was removed\"}");
+    device_sends(trace.device_mid, "ACK -");
+    end();
+}
+
+// --- blocks ------------------------------------------------------------------------------------------------------
+
+#define HEAD   "CON PUT @t /a 12=#50 "
+#define TO_CSE "CON PUT @* /a 12=#50 "
+
+static void block(uint16_t mid, const char *text, const char *forwarded, const char *answer, const char *returned)
+{
+    device_sends(mid, text);
+    cse_gets(forwarded);
+    cse_sends(trace.cse_mid, answer);
+    device_gets(returned);
+}
+
+static void passes_blocks(void)
+{
+    begin();
+    block(1, HEAD "27=#8 279=C1 283=r1 |{\"fr\":\"C1\",\"a\":\"", TO_CSE "27=#8 279=C1 283=r1 |{\"fr\":\"C1\",\"a\":\"",
+          "ACK 2.31 @* 27=#8", "ACK 2.31 @t 27=#8 283=r1");
+    block(2, HEAD "27=#24 279=C1 283=r1 |0123456789abcdef", TO_CSE "27=#24 279=C1 283=r1 |0123456789abcdef",
+          "ACK 2.31 @* 27=#24", "ACK 2.31 @t 27=#24 283=r1");
+    block(3, HEAD "27=#32 279=C1 283=r1 |\"}", TO_CSE "27=#32 279=C1 283=r1 |\"}", "ACK 2.04 @* 27=#32",
+          "ACK 2.04 @t 27=#32 283=r1 307=#2004");
+    end();
+}
+
+static const struct {
+    const char *what, *blocks[3], *answer;
+} bad_blocks[] = {
+    {"begins in the middle", {HEAD "27=#24 279=C1 283=r1 |0123456789abcdef"}, "4.08"},
+    {"a gap", {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789", HEAD "27=#32 279=C1 283=r1 |\"}"}, "4.08"},
+    {"another From", {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789", HEAD "27=#16 279=C2 283=r1 |\"}"}, "4.00"},
+    {"a block that is too short", {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0"}, "4.00"},
+    {"another format",
+     {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789", "CON PUT @t /a 12=#60 27=#16 279=C1 283=r1 |\"}"},
+     "4.00"},
+    {"content without its end",
+     {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789", HEAD "27=#16 279=C1 283=r1 |\""},
+     "4.00"},
+    {"a forged originator across blocks",
+     {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"012\",\"fr\":", HEAD "27=#16 279=C1 283=r1 |\"CAdmin\"}"},
+     "4.03"},
+    {"an own originator that is another one",
+     {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123\",\"fr\"", HEAD "27=#16 279=C1 283=r1 |:\"C2\"}"},
+     "4.00"},
+};
+
+static void refuses_bad_blocks(void)
+{
+    for (size_t i = 0; i < sizeof bad_blocks / sizeof *bad_blocks; i++) {
+        char seen[1024];
+        begin();
+        size_t at = 0;
+        for (; at < 2 && bad_blocks[i].blocks[at + 1] != NULL; at++) {
+            device_sends((uint16_t)at, bad_blocks[i].blocks[at]);
+            const struct world_message *passed = world_next();
+            CU_ASSERT_TRUE_FATAL(passed != NULL && passed->id != 0);
+        }
+        unsigned begun = world.begun;
+        device_sends((uint16_t)at, bad_blocks[i].blocks[at]);
+        const struct world_message *refusal = world_next();
+        CU_ASSERT_FATAL(refusal != NULL && refusal->id == 0);
+        (void)coap_to_text(refusal->data, refusal->len, seen, sizeof seen);
+        if (strncmp(seen + 4, bad_blocks[i].answer, 4) != 0)
+            printf("\n  %s: %s", bad_blocks[i].what, seen);
+        CU_ASSERT_EQUAL(strncmp(seen + 4, bad_blocks[i].answer, 4), 0);
+        CU_ASSERT_EQUAL(world.begun, begun);
+        // The transfer is gone: what would complete it is out of order now.
+        device_sends(50, HEAD "27=#16 279=C1 283=r1 |\"}");
+        refusal = world_next();
+        CU_ASSERT_FATAL(refusal != NULL && refusal->id == 0);
+        CU_ASSERT_EQUAL(refusal->data[1], COAP_INCOMPLETE);
+        CU_ASSERT_EQUAL(world.begun, begun);
+        end();
+    }
+}
+
+static void keeps_transfers_apart(void)
+{
+    static struct device other, third;
+    uint8_t data[256];
+    world_prepare();
+    world.upstream.coap_source_ports = 2;
+    world_start();
+    other = world.device;
+    other.association = 78;
+    third = world.device;
+    third.association = 79;
+    device_sends(1, HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
+    cse_gets(TO_CSE "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
+    io_id socket = trace.socket;
+    size_t len = text_to_coap(HEAD "27=#8 279=C1 283=r1 |{\"b\":\"0123456789", 1, NULL, data, sizeof data);
+    coap_from_device(world.coap, &other, data, len, world.now_us);
+    cse_gets(TO_CSE "27=#8 279=C1 283=r1 |{\"b\":\"0123456789");
+    CU_ASSERT_NOT_EQUAL(trace.socket, socket); // a CSE would join blocks of one path and address
+    coap_from_device(world.coap, &third, data, len, world.now_us);
+    device_gets("ACK 5.03 @t 12=#50 14=#5 283=r1 307=#5103 |{\"m2m:dbg\":\"no path to the CSE is free\"}");
+    world_advance(247001);
+    while (world_next() != NULL)
+        continue;
+    coap_from_device(world.coap, &third, data, len, world.now_us);
+    cse_gets(TO_CSE "27=#8 279=C1 283=r1 |{\"b\":\"0123456789");
+    coap_device_gone(world.coap, &other, world.now_us);
+    coap_device_gone(world.coap, &third, world.now_us);
+    end();
+}
+
+static const struct unit_test tests[] = {
+    {"passes notifications", passes_notifications},
+    {"a newer notification replaces an older", a_newer_notification_replaces},
+    {"an observation is cancelled", is_cancelled},
+    {"deregisters under the same token", deregisters_under_the_same_token},
+    {"bounds observations", bounds_observations},
+    {"an observation ends with its server", ends_with_its_server},
+    {"passes blocks", passes_blocks},
+    {"refuses bad blocks", refuses_bad_blocks},
+    {"keeps transfers apart", keeps_transfers_apart},
+};
+
+UNIT_MAIN("coap observe and blocks", tests)
