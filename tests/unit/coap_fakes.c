@@ -307,7 +307,7 @@ static void prepare_server(struct config_server *server, char *name, size_t numb
 
 void world_prepare(void)
 {
-    memset(&world, 0, sizeof world);
+    memset(&world, 0, offsetof(struct world, sent));
     world.config.limits = (struct config_limits){.requests_per_association = 4,
                                                  .coap_exchange_bytes = 65536,
                                                  .observations_per_association = 2,

@@ -27,8 +27,7 @@ struct world {
     struct stats *stats;
     struct coap *coap;
     uint64_t now_us;
-    size_t sent_count, sent_seen; // in order of sending; beyond WORLD_SENT_MAX only counted
-    struct world_message sent[WORLD_SENT_MAX];
+    size_t sent_count, sent_seen;               // in order of sending; beyond WORLD_SENT_MAX only counted
     struct io_user *sockets[WORLD_SOCKETS_MAX]; // by io_id
     size_t device_datagram_max;
     // what the stand-ins saw or shall say
@@ -36,6 +35,7 @@ struct world {
     unsigned begun, ended_answered, ended_unanswered, healthy, unhealthy, pep_answers, pep_answers_gone;
     int pep_answer_rsc;
     struct upstream_checker checker;
+    struct world_message sent[WORLD_SENT_MAX]; // last: not cleared
 };
 
 extern struct world world;
