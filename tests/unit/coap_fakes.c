@@ -3,7 +3,6 @@
 #include "tests/unit/coap_fakes.h"
 
 #include "common/error.h"
-#include "dataplane/binding/content/content.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,6 +99,7 @@ int pep_check(struct pep *pep, const struct device *device, const struct primiti
     (void)pep;
     memset(verdict, 0, sizeof *verdict);
     verdict->debug = "refused";
+    verdict->route = slice_text("route");
     if (device->principal == NULL)
         verdict->rsc = RSC_SECURITY_ASSOCIATION_REQUIRED;
     else if (from.len == 0 && !registers)
@@ -120,13 +120,16 @@ int pep_check_second(struct pep *pep, const struct device *device, const struct 
 {
     (void)pep;
     (void)primitive;
+    if (world.stats != NULL && !slice_equal(second, slice_of(verdict->from, verdict->from_len)))
+        stats_add(world.stats, STAT_REFUSED_SECOND_ORIGINATOR, 1);
     if (slice_equal(second, slice_of(verdict->from, verdict->from_len)))
         return 0;
     return is_own(device, second) ? RSC_BAD_REQUEST : RSC_ORIGINATOR_NOT_AUTHENTICATED;
 }
 
-bool pep_wants_answer(const struct primitive *primitive, struct pep_pending *pending)
+bool pep_wants_answer(const struct primitive *primitive, const struct pep_verdict *verdict, struct pep_pending *pending)
 {
+    (void)verdict;
     bool wants = primitive->operation == ONEM2M_DELETE ||
                  (primitive->operation == ONEM2M_CREATE && primitive->ty == ONEM2M_TY_AE);
     if (wants)
@@ -204,93 +207,6 @@ void upstream_health_result(struct upstreams *upstreams, const struct config_ser
         world.healthy++;
     else
         world.unhealthy++;
-}
-
-// --- the content scan: collects the content, then looks for "fr":"…" up to depth two ----------------------------
-
-enum { FAKE_CONTENT_MAX = 8192 };
-struct content_scan {
-    size_t len;
-    char text[FAKE_CONTENT_MAX];
-    struct content_found found[2];
-};
-
-const struct content_field content_originator_fields[2] = {{.path = {"fr"}, .steps = 1},
-                                                           {.path = {"m2m:rqp", "fr"}, .steps = 2}};
-
-size_t content_scan_size(void)
-{
-    return sizeof(struct content_scan);
-}
-
-void content_scan_init(struct content_scan *scan, enum content_kind declared, const struct content_field *fields,
-                       size_t field_count, unsigned depth_max)
-{
-    (void)declared;
-    (void)fields;
-    (void)field_count;
-    (void)depth_max;
-    memset(scan, 0, sizeof *scan);
-}
-
-int content_scan_feed(struct content_scan *scan, const uint8_t *data, size_t len)
-{
-    if (len > sizeof scan->text - scan->len || (scan->len == 0 && len > 0 && data[0] != '{'))
-        return SAGATE_EMALFORMED;
-    if (len > 0)
-        memcpy(scan->text + scan->len, data, len);
-    scan->len += len;
-    return SAGATE_OK;
-}
-
-static void found_at(struct content_found *found, const char *value, size_t max)
-{
-    size_t len = 0;
-    while (len < max && value[len] != '"')
-        len++;
-    found->differs =
-        found->differs || (found->count > 0 && (found->len != len || memcmp(found->value, value, len) != 0));
-    found->count++;
-    if (len < sizeof found->value) {
-        memcpy(found->value, value, len);
-        found->len = (uint16_t)len;
-    }
-}
-
-int content_scan_end(struct content_scan *scan)
-{
-    unsigned depth = 0;
-    if (scan->len > 0 && scan->text[scan->len - 1] != '}')
-        return SAGATE_EMALFORMED;
-    for (size_t i = 0; i < scan->len; i++) {
-        depth += scan->text[i] == '{';
-        depth -= scan->text[i] == '}' && depth > 0;
-        if (scan->len - i > 6 && memcmp(scan->text + i, "\"fr\":\"", 6) == 0 && (depth == 1 || depth == 2))
-            found_at(&scan->found[depth - 1], scan->text + i + 6, scan->len - i - 6);
-    }
-    return depth == 0 ? SAGATE_OK : SAGATE_EMALFORMED;
-}
-
-const struct content_found *content_scan_found(const struct content_scan *scan, size_t index)
-{
-    return &scan->found[index];
-}
-
-int content_scan_all(enum content_kind declared, struct slice content, const struct content_field *fields,
-                     size_t field_count, unsigned depth_max, struct content_found *found)
-{
-    static struct content_scan scan;
-    content_scan_init(&scan, declared, fields, field_count, depth_max);
-    int status = content_scan_feed(&scan, content.data, content.len);
-    if (status == SAGATE_OK)
-        status = content_scan_end(&scan);
-    memcpy(found, scan.found, sizeof scan.found);
-    return status;
-}
-
-enum content_kind content_kind_of_format(unsigned format)
-{
-    return format == 50 ? CONTENT_JSON : CONTENT_UNKNOWN;
 }
 
 // --- the world ---------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 // A world in memory around the CoAP binding: one device, a recorder for what it and the CSEs are sent, and simple
-// stand-ins for the originator check, the choice of a CSE and the content scan.
+// stand-ins for the originator check and the choice of a CSE.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_TESTS_UNIT_COAP_FAKES_H
 #define SAGATE_TESTS_UNIT_COAP_FAKES_H
@@ -32,7 +32,8 @@ struct world {
     size_t device_datagram_max;
     // what the stand-ins saw or shall say
     bool unavailable, full;
-    unsigned begun, ended_answered, ended_unanswered, healthy, unhealthy, pep_answers, pep_answers_gone;
+    unsigned begun, ended_answered, ended_unanswered, dropped /* with a removed server */, healthy, unhealthy,
+        pep_answers, pep_answers_gone;
     int pep_answer_rsc;
     struct upstream_checker checker;
     struct world_message sent[WORLD_SENT_MAX]; // last: not cleared

@@ -491,13 +491,32 @@ static void takes_a_new_configuration(void)
     changed.upstreams = &other;
     CU_ASSERT_EQUAL(coap_reload(world.coap, &changed, world.now_us / 1000), SAGATE_OK);
     world.config.upstreams = &other;
-    device_gets("ACK 5.03 @t 12=#50 14=#5 271=3 283=r1 307=#5103 |{\"m2m:dbg\":\"the CSE was removed\"}");
+    world.dropped = 1;
+    device_gets("ACK 5.03 @t 12=#50 14=#5 271=3 283=r1 307=#5103 |{\"m2m:dbg\":\"the path to the CSE was closed\"}");
     device_sends(3, REQUEST);
     cse_gets(FORWARDED);
     cse_sends(trace.cse_mid, "ACK " ANSWER);
     device_gets("ACK " DEVICE_ANSWER);
     device_sends(3, REQUEST);
     device_gets("ACK " DEVICE_ANSWER);
+    end();
+}
+
+static void takes_another_number_of_sockets(void)
+{
+    begin();
+    struct config changed = world.config;
+    struct config_upstream upstream = world.upstream;
+    changed.upstreams = &upstream;
+    upstream.coap_source_ports = 3;
+    device_sends(1, REQUEST);
+    cse_gets(FORWARDED);
+    CU_ASSERT_EQUAL(coap_reload(world.coap, &changed, world.now_us / 1000), SAGATE_OK);
+    world.config.upstreams = &upstream;
+    device_gets("ACK 5.03 @t 12=#50 14=#5 271=3 283=r1 307=#5103 |{\"m2m:dbg\":\"the path to the CSE was closed\"}");
+    CU_ASSERT_EQUAL(world.ended_answered, 1);
+    device_sends(2, REQUEST);
+    cse_gets(FORWARDED);
     end();
 }
 
@@ -519,6 +538,7 @@ static const struct unit_test tests[] = {
     {"answers that do not fit", answers_that_do_not_fit},
     {"checks health", checks_health},
     {"takes a new configuration", takes_a_new_configuration},
+    {"takes another number of sockets", takes_another_number_of_sockets},
 };
 
 UNIT_MAIN("coap", tests)

@@ -152,7 +152,7 @@ static void ends_with_its_server(void)
     changed.upstreams = &upstream;
     upstream.servers = &world.servers[1];
     CU_ASSERT_EQUAL(coap_reload(world.coap, &changed, world.now_us / 1000), SAGATE_OK);
-    device_gets("CON 5.03 @o 12=#50 14=#5 283=r1 307=#5103 |{\"m2m:dbg\":\"the CSE was removed\"}");
+    device_gets("CON 5.03 @o 12=#50 14=#5 283=r1 307=#5103 |{\"m2m:dbg\":\"the path to the CSE was closed\"}");
     device_sends(trace.device_mid, "ACK -");
     end();
 }

@@ -11,7 +11,7 @@ static const struct {
     const char *sent;      // by an association that may act as C1 and C2
     const char *forwarded; // NULL: nothing is
     const char *code;      // of the answer, when nothing is forwarded; NULL: silence
-    enum stat counter;
+    enum stat_id counter;
 } places[] = {
     {"FR twice, the same", 0, "CON GET @t /a 279=C1 279=C1 283=r1", NULL, "ACK 4.02", STAT_REFUSED_MALFORMED},
     {"FR twice, another", 0, "CON GET @t /a 279=C1 279=CAdmin 283=r1", NULL, "ACK 4.02", STAT_REFUSED_MALFORMED},

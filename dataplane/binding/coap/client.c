@@ -35,11 +35,16 @@ static void server_close(struct server *server)
     free(server);
 }
 
+static unsigned ports_of(const struct config_upstream *upstream)
+{
+    return upstream->coap_source_ports == 0 ? 1 : upstream->coap_source_ports;
+}
+
 static int server_open(struct coap *coap, const struct config_upstream *upstream, const struct config_server *config,
                        struct server **out)
 {
     struct server *server = calloc(1, sizeof *server);
-    unsigned count = upstream->coap_source_ports == 0 ? 1 : upstream->coap_source_ports;
+    unsigned count = ports_of(upstream);
     if (server == NULL)
         return SAGATE_ENOMEM;
     server->coap = coap;
@@ -66,22 +71,24 @@ static int server_open(struct coap *coap, const struct config_upstream *upstream
 static bool same_server(const struct server *server, const struct config_upstream *upstream,
                         const struct config_server *config)
 {
-    unsigned count = upstream->coap_source_ports == 0 ? 1 : upstream->coap_source_ports;
     return strcmp(server->upstream->name, upstream->name) == 0 && strcmp(server->config->name, config->name) == 0 &&
-           address_equal(&server->config->coap, &config->coap) && server->socket_count == count;
+           address_equal(&server->config->coap, &config->coap);
 }
 
-// Exchanges with a server that is no longer configured end here.
-static void server_fail(struct server *server, uint64_t now_ms)
+// Exchanges with a server that is no longer configured end here. `successor`: the same server under the new
+// configuration, with other sockets; upstream.h keeps its count of requests in flight. A removed server has none.
+static void server_fail(struct server *server, const struct config_server *successor, uint64_t now_ms)
 {
-    transfers_forget_server(&server->coap->transfers, server);
+    struct coap *coap = server->coap;
+    transfers_forget_server(&coap->transfers, server);
     for (unsigned i = 0; i < server->socket_count; i++) {
         while (server->sockets[i].exchanges != NULL) {
             struct exchange *exchange = server->sockets[i].exchanges;
-            client_end(exchange, true, now_ms * 1000);
+            if (exchange->cse != CSE_DONE && successor != NULL)
+                upstream_end(coap->upstreams, successor, CONFIG_COAP, true, 0);
             client_detach(exchange);
-            coap_count(server->coap, STAT_REFUSED_UNAVAILABLE);
-            exchange_answer_own(exchange, COAP_UNAVAILABLE, RSC_TARGET_NOT_REACHABLE, "the CSE was removed",
+            coap_count(coap, STAT_REFUSED_UNAVAILABLE);
+            exchange_answer_own(exchange, COAP_UNAVAILABLE, RSC_TARGET_NOT_REACHABLE, "the path to the CSE was closed",
                                 UNAVAILABLE_MAX_AGE, now_ms);
         }
     }
@@ -102,7 +109,7 @@ static int want(struct coap *coap, const struct config *config, size_t upstream,
     size_t at = wanted->count;
     int status = SAGATE_OK;
     for (size_t i = 0; i < coap->server_count && wanted->servers[at] == NULL; i++) {
-        if (same_server(coap->servers[i], of, &of->servers[row])) {
+        if (same_server(coap->servers[i], of, &of->servers[row]) && coap->servers[i]->socket_count == ports_of(of)) {
             wanted->servers[at] = coap->servers[i];
             wanted->kept[at] = true;
         }
@@ -135,11 +142,15 @@ int client_configure(struct coap *coap, const struct config *config, uint64_t no
     }
     for (size_t i = 0; i < coap->server_count; i++) {
         bool kept = false;
-        for (size_t j = 0; j < wanted.count; j++)
+        const struct config_server *successor = NULL;
+        for (size_t j = 0; j < wanted.count; j++) {
             kept = kept || wanted.servers[j] == coap->servers[i];
+            if (same_server(coap->servers[i], &config->upstreams[wanted.upstreams[j]], wanted.configs[j]))
+                successor = wanted.configs[j];
+        }
         if (kept)
             continue;
-        server_fail(coap->servers[i], now_ms);
+        server_fail(coap->servers[i], successor, now_ms);
         server_close(coap->servers[i]);
     }
     coap->server_count = wanted.count;

@@ -99,13 +99,13 @@ static void answer_refusal(struct coap *coap, struct peer *peer, const struct co
     device_answer(coap, peer, request->message, echo.operation, now_ms);
 }
 
-static int refuse(struct coap_refusal *refusal, uint8_t code, int rsc, enum stat counter, const char *debug)
+static int refuse(struct coap_refusal *refusal, uint8_t code, int rsc, enum stat_id counter, const char *debug)
 {
     *refusal = (struct coap_refusal){.code = code, .rsc = rsc, .counter = counter, .debug = debug};
     return SAGATE_EDENIED;
 }
 
-static int unavailable(struct coap_refusal *refusal, enum stat counter, const char *debug)
+static int unavailable(struct coap_refusal *refusal, enum stat_id counter, const char *debug)
 {
     return refuse(refusal, COAP_UNAVAILABLE, RSC_TARGET_NOT_REACHABLE, counter, debug);
 }
@@ -118,7 +118,8 @@ static int check_second(struct coap *coap, const struct device *device, struct s
     int rsc = pep_check_second(coap->pep, device, &coap->request.primitive, &coap->verdict, second);
     if (rsc == 0)
         return SAGATE_OK;
-    return refuse(refusal, 0, rsc, STAT_REFUSED_SECOND_ORIGINATOR, "a second originator in the request");
+    // Counted by pep_check_second.
+    return refuse(refusal, 0, rsc, STAT_COUNT, "a second originator in the request");
 }
 
 static int check_found(struct coap *coap, const struct device *device, const struct content_found *found,
@@ -231,15 +232,12 @@ static int choose(struct coap *coap, const struct device *device, const struct e
                   struct coap_refusal *refusal)
 {
     const struct config_server *picked;
-    struct slice originator = slice_of(coap->verdict.originator, coap->verdict.originator_len);
     if (observation != NULL && observation->socket != NULL &&
         observation->socket->server->upstream_index == device->upstream_index) {
         *socket = observation->socket; // the CSE knows the observer by its address and token
         return SAGATE_OK;
     }
-    if (originator.len == 0 && device->principal != NULL)
-        originator = slice_text(device->principal->credential_id);
-    if (upstream_pick(coap->upstreams, device->upstream_index, CONFIG_COAP, originator, &picked) != SAGATE_OK)
+    if (upstream_pick(coap->upstreams, device->upstream_index, CONFIG_COAP, coap->verdict.route, &picked) != SAGATE_OK)
         return unavailable(refusal, STAT_REFUSED_UNAVAILABLE, "no CSE is available");
     struct server *server = transfer != NULL && transfer->server != NULL ? client_server_of(coap, transfer->server)
                                                                          : client_server(coap, picked);
@@ -305,7 +303,7 @@ static void send_request(struct coap *coap, struct device *device, struct exchan
 {
     uint64_t now_ms = now_us / 1000;
     remember(exchange, &coap->request, registers, now_ms);
-    if (pep_wants_answer(&coap->request.primitive, &exchange->pending) && device->principal != NULL)
+    if (pep_wants_answer(&coap->request.primitive, &coap->verdict, &exchange->pending) && device->principal != NULL)
         exchange->principal = principal_reference(device->principal);
     exchange->cse_mid = client_mid(socket, now_ms);
     memcpy(exchange->buffer->data, coap->out, len);

@@ -30,7 +30,7 @@ struct coap_request {
 struct coap_refusal {
     uint8_t code; // CoAP code; 0: the one that belongs to `rsc`
     int rsc;
-    enum stat counter;
+    enum stat_id counter;
     const char *debug; // static
     bool rejected;     // RFC 7252 5.4.1: a non-confirmable message is rejected in silence
 };

@@ -166,7 +166,7 @@ struct coap {
 
 // --- exchange.c: the pool, and the message layer towards devices -------------------------------------------------
 
-static inline void coap_count(struct coap *coap, enum stat id)
+static inline void coap_count(struct coap *coap, enum stat_id id)
 {
     if (coap->stats != NULL)
         stats_add(coap->stats, id, 1);
