@@ -39,6 +39,10 @@ int handshake_contexts_new(const struct config *config, const struct handshake_f
 // Handshakes and records made from them may outlive them.
 void handshake_contexts_free(struct handshake_contexts *contexts);
 
+enum { HANDSHAKE_COOKIE_SECRET = 32 };
+// Replaces the random secret behind the DTLS cookies, so that a cookie that one worker gave is good for another.
+void handshake_cookie_secret(struct handshake_contexts *contexts, const uint8_t secret[HANDSHAKE_COOKIE_SECRET]);
+
 // What one datagram from an address without an association begins with, without any state.
 enum handshake_first {
     HANDSHAKE_NOT_A_HELLO, // no ClientHello in epoch 0: drop
@@ -67,11 +71,16 @@ int handshake_tls_new(struct handshake_contexts *contexts, size_t listener, cons
 //   why.
 int handshake_run(struct handshake *handshake, const uint8_t *data, size_t len);
 
+// DTLS: false when the datagram begins with a ClientHello that is not this handshake's own sent again: the peer began
+// anew, so ask handshake_dtls_first. handshake_run drops such a datagram.
+bool handshake_owns(const struct handshake *handshake, const uint8_t *datagram, size_t len);
+
 // The PSK identity that was peeked (RFC 4279 ClientKeyExchange; RFC 8446 pre_shared_key); valid until freed.
 struct slice handshake_identity(const struct handshake *handshake);
 
-// Ends a park: the key, or an empty slice for an identity that is unknown or not to be had, in which case the handshake
-// goes on with a random key, so that it fails exactly as with a wrong one. Then as handshake_run.
+// Ends a park: the key (at most 64 bytes, else it counts as unknown), or an empty slice for an identity that is unknown
+// or not to be had, in which case the handshake goes on with a random key, so that it fails exactly as with a wrong
+// one. Then as handshake_run.
 int handshake_resolve(struct handshake *handshake, struct slice key);
 
 // DTLS flights (RFC 6347 4.2.4): milliseconds until handshake_timeout is to be called, 0: no timer.

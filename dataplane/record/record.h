@@ -30,7 +30,8 @@ size_t record_open(struct record *record, uint8_t *out, size_t cap, int *status)
 
 // Seals application data and gives it to the sink: SAGATE_OK; SAGATE_AGAIN (taken; the sink says stop); SAGATE_ELIMIT
 // (nothing taken); SAGATE_ETOOBIG (datagram too large for one record or for the path: 1400 bytes of plaintext at most);
-// SAGATE_EGONE.
+// SAGATE_EGONE. Stream: where the sink refuses a record that is made already, it is kept and offered again with the
+// next call; `len` 0 does only that (call it when the sink has room again): SAGATE_OK when nothing is left.
 int record_seal(struct record *record, const uint8_t *data, size_t len);
 
 // Sends close_notify. Best effort.

@@ -1,0 +1,291 @@
+// DTLS: the stateless answer to hellos, and datagrams record by record: hellos of another try are left out, and what
+// follows a PSK suite's ServerHello is held until the key is there, in the order in which wolfSSL can use it.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
+#include "dataplane/handshake/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { VERSION_DTLS12 = 0xfefd, PEER_BYTES = 2 + 2 + 16 };
+
+// What the cookie is bound to: family, port and address, without the padding of a socket address.
+static unsigned int peer_bytes(const struct address *peer, uint8_t out[PEER_BYTES])
+{
+    out[0] = (uint8_t)peer->any.sa_family;
+    out[1] = 0;
+    if (peer->any.sa_family == AF_INET) {
+        memcpy(out + 2, &peer->v4.sin_port, 2);
+        memcpy(out + 4, &peer->v4.sin_addr, 4);
+        return 8;
+    }
+    memcpy(out + 2, &peer->v6.sin6_port, 2);
+    memcpy(out + 4, &peer->v6.sin6_addr, 16);
+    return PEER_BYTES;
+}
+
+static struct session *listening_session(struct handshake_contexts *contexts, struct context *context,
+                                         const struct handshake_sink *sink)
+{
+    if (context->listening != NULL) {
+        context->listening->sink = *sink;
+        return context->listening;
+    }
+    struct session *session = session_new(context->ctx, true, sink);
+    if (session == NULL)
+        return NULL;
+    if (wolfSSL_DTLS_SetCookieSecret(session->ssl, contexts->cookie_secret, HANDSHAKE_COOKIE_SECRET) != 0) {
+        session_free(session);
+        return NULL;
+    }
+    context->listening = session;
+    return session;
+}
+
+static void renew_listening(struct context *context)
+{
+    session_free(context->listening);
+    context->listening = NULL;
+}
+
+static enum handshake_first start(struct context *context, const struct peek_hello *hello,
+                                  const struct handshake_sink *sink, struct handshake **handshake)
+{
+    struct handshake *new = handshake_new(true, sink);
+    if (new == NULL) {
+        renew_listening(context);
+        return HANDSHAKE_REJECTED;
+    }
+    memcpy(new->random, hello->random, PEEK_RANDOM);
+    handshake_own(new, context->listening);
+    context->listening = NULL;
+    *handshake = new;
+    return HANDSHAKE_STARTED;
+}
+
+enum handshake_first handshake_dtls_first(struct handshake_contexts *contexts, size_t listener,
+                                          const struct address *peer, const uint8_t *datagram, size_t len,
+                                          const struct handshake_sink *sink, struct handshake **handshake)
+{
+    struct peek_hello hello;
+    struct slice record;
+    uint8_t bytes[PEER_BYTES];
+    if (!peek_dtls_hello(slice_of(datagram, len), &hello, &record))
+        return HANDSHAKE_NOT_A_HELLO;
+    if (hello.version != VERSION_DTLS12) {
+        session_alert_bare(sink, true, 0, ALERT_PROTOCOL_VERSION);
+        return HANDSHAKE_REJECTED;
+    }
+    struct context *context = contexts_select(&contexts->listeners[listener], hello.server_name);
+    if (context == NULL) {
+        session_alert_bare(sink, true, 0, ALERT_UNRECOGNIZED_NAME);
+        return HANDSHAKE_REJECTED;
+    }
+    struct session *session = listening_session(contexts, context, sink);
+    if (session == NULL)
+        return HANDSHAKE_REJECTED;
+    unsigned int peer_len = peer_bytes(peer, bytes);
+    session->sent = 0;
+    if (wolfSSL_dtls_set_peer(session->ssl, bytes, peer_len) != WOLFSSL_SUCCESS ||
+        session_input(session, record) != SAGATE_OK) {
+        renew_listening(context);
+        return HANDSHAKE_REJECTED;
+    }
+    session_release_all(session);
+    int rc = wolfDTLS_accept_stateless(session->ssl);
+    if (rc == WOLFSSL_SUCCESS)
+        return start(context, &hello, sink, handshake);
+    bool cookie_sent = rc == WOLFSSL_FAILURE && session->sent == PEEK_TYPE_HANDSHAKE;
+    if (!cookie_sent || session->broken)
+        renew_listening(context); // after an error it is never used again
+    return cookie_sent ? HANDSHAKE_COOKIE_SENT : HANDSHAKE_REJECTED;
+}
+
+static bool is_foreign_hello(const struct handshake *handshake, struct slice record)
+{
+    struct peek_hello hello;
+    struct slice whole;
+    return peek_dtls_hello(record, &hello, &whole) && memcmp(hello.random, handshake->random, PEEK_RANDOM) != 0;
+}
+
+bool handshake_owns(const struct handshake *handshake, const uint8_t *datagram, size_t len)
+{
+    return !is_foreign_hello(handshake, slice_of(datagram, len));
+}
+
+// Gives wolfSSL one record. A Finished that it cannot open, after it has the key and the change of cipher, shows that
+// the peer has another key: the library would wait for another try for ever (RFC 6347 4.1.2.7 allows to end with
+// bad_record_mac).
+static int give(struct handshake *handshake, const struct peek_record *record)
+{
+    if (session_input(handshake->session, record->whole) != SAGATE_OK)
+        return SAGATE_AGAIN; // as if it had been lost
+    session_release_all(handshake->session);
+    int rc = handshake_step(handshake);
+    if (rc != SAGATE_AGAIN || !handshake->key_exchange_given)
+        return rc;
+    if (record->type == PEEK_TYPE_CHANGE_CIPHER_SPEC && record->epoch == 0)
+        handshake->cipher_changed = true;
+    if (record->type == PEEK_TYPE_HANDSHAKE && record->epoch == 1 && handshake->cipher_changed)
+        return handshake_fail(handshake, HANDSHAKE_CAUSE_CREDENTIAL, ALERT_BAD_RECORD_MAC,
+                              "the peer's Finished does not open with the key");
+    return SAGATE_AGAIN;
+}
+
+static bool is_held(const struct handshake *handshake, const struct peek_record *record)
+{
+    for (size_t i = 0; i < handshake->held_count; i++) {
+        const struct held_record *held = &handshake->held[i];
+        if (held->type != record->type || held->epoch != record->epoch || record->type == PEEK_TYPE_APPLICATION)
+            continue;
+        bool fragment = record->type == PEEK_TYPE_HANDSHAKE && record->epoch == 0;
+        if (!fragment || (held->len == record->whole.len &&
+                          memcmp(held->bytes + PEEK_DTLS_HEADER, record->body.data, record->body.len) == 0))
+            return true;
+    }
+    return false;
+}
+
+static bool hold(struct handshake *handshake, const struct peek_record *record)
+{
+    size_t len = record->whole.len;
+    if (handshake->held_count == HANDSHAKE_HELD_MAX || handshake->held_bytes + len > HANDSHAKE_HELD_BYTES ||
+        is_held(handshake, record))
+        return false;
+    uint8_t *bytes = malloc(len);
+    if (bytes == NULL)
+        return false;
+    memcpy(bytes, record->whole.data, len);
+    handshake->held[handshake->held_count++] =
+        (struct held_record){.bytes = bytes, .len = len, .type = record->type, .epoch = record->epoch};
+    handshake->held_bytes += len;
+    return true;
+}
+
+// Joins a fragment: SAGATE_AGAIN, SAGATE_DONE with the body of the whole message in *body, SAGATE_EMALFORMED.
+static int join(struct handshake *handshake, const struct peek_fragment *fragment, struct slice *body)
+{
+    if (fragment->data.len == fragment->length) {
+        *body = fragment->data;
+        return SAGATE_DONE;
+    }
+    if (handshake->assembly == NULL)
+        handshake->assembly = calloc(1, sizeof *handshake->assembly);
+    if (handshake->assembly == NULL)
+        return SAGATE_AGAIN;
+    int rc = peek_assembly_add(handshake->assembly, fragment);
+    if (rc == SAGATE_DONE)
+        *body = slice_of(handshake->assembly->bytes, handshake->assembly->length);
+    return rc;
+}
+
+// A handshake record in clear, while the ClientKeyExchange is awaited.
+static int await_key_exchange(struct handshake *handshake, const struct peek_record *record)
+{
+    struct slice rest = record->body;
+    struct slice body = {0};
+    struct slice identity;
+    struct peek_fragment fragment;
+    if (peek_dtls_fragment(&rest, &fragment) != SAGATE_OK)
+        return SAGATE_AGAIN;
+    if (fragment.type != PEEK_CLIENT_KEY_EXCHANGE)
+        return is_foreign_hello(handshake, record->whole) ? SAGATE_AGAIN : give(handshake, record);
+    if (!hold(handshake, record))
+        return SAGATE_AGAIN;
+    int rc = SAGATE_OK;
+    do {
+        if (fragment.type == PEEK_CLIENT_KEY_EXCHANGE)
+            rc = join(handshake, &fragment, &body);
+    } while (rc != SAGATE_DONE && peek_dtls_fragment(&rest, &fragment) == SAGATE_OK);
+    if (rc != SAGATE_DONE)
+        return SAGATE_AGAIN;
+    if (peek_client_key_exchange(body, &identity) != SAGATE_OK)
+        return handshake_fail(handshake, HANDSHAKE_CAUSE_PROTOCOL, ALERT_DECODE_ERROR, "malformed ClientKeyExchange");
+    return handshake_park(handshake, identity);
+}
+
+static int take_record(struct handshake *handshake, const struct peek_record *record)
+{
+    bool clear_handshake = record->type == PEEK_TYPE_HANDSHAKE && record->epoch == 0;
+    bool clear_alert = record->type == PEEK_TYPE_ALERT && record->epoch == 0;
+    if (record->epoch > 1 || (record->epoch == 0 && record->type == PEEK_TYPE_APPLICATION))
+        return SAGATE_AGAIN;
+    switch (handshake->state) {
+    case HANDSHAKE_KEY:
+        if (clear_handshake)
+            return await_key_exchange(handshake, record);
+        if (clear_alert)
+            return give(handshake, record);
+        (void)hold(handshake, record);
+        return SAGATE_AGAIN;
+    case HANDSHAKE_PARKED:
+        if (clear_alert)
+            return give(handshake, record);
+        if (!clear_handshake)
+            (void)hold(handshake, record);
+        return SAGATE_AGAIN;
+    case HANDSHAKE_ESTABLISHED:
+        (void)session_input(handshake->session, record->whole);
+        return SAGATE_DONE;
+    default:
+        if (clear_handshake && is_foreign_hello(handshake, record->whole))
+            return SAGATE_AGAIN;
+        return give(handshake, record);
+    }
+}
+
+static int verdict(const struct handshake *handshake)
+{
+    switch (handshake->state) {
+    case HANDSHAKE_ESTABLISHED:
+        return SAGATE_DONE;
+    case HANDSHAKE_FAILED:
+        return SAGATE_EHANDSHAKE;
+    case HANDSHAKE_PARKED:
+        return SAGATE_PARKED;
+    default:
+        return SAGATE_AGAIN;
+    }
+}
+
+int dtls_run(struct handshake *handshake, struct slice datagram)
+{
+    struct peek_record record;
+    if (datagram.len == 0 && handshake->state == HANDSHAKE_RUNNING) {
+        int rc = handshake_step(handshake);
+        if (rc != SAGATE_AGAIN)
+            return rc;
+    }
+    if (handshake->state == HANDSHAKE_RUNNING && !handshake->identity_known && handshake_psk_suite(handshake))
+        handshake->state = HANDSHAKE_KEY;
+    while (handshake->state != HANDSHAKE_FAILED && peek_dtls_record(&datagram, &record) == SAGATE_OK)
+        (void)take_record(handshake, &record);
+    return verdict(handshake);
+}
+
+// 0: the ClientKeyExchange, 1: the change of cipher, 2: what is encrypted.
+static int rank(const struct held_record *held)
+{
+    if (held->epoch > 0)
+        return 2;
+    return held->type == PEEK_TYPE_HANDSHAKE ? 0 : 1;
+}
+
+int dtls_unpark(struct handshake *handshake)
+{
+    for (int turn = 0; turn <= 2; turn++) {
+        for (size_t i = 0; i < handshake->held_count && handshake->state != HANDSHAKE_FAILED; i++) {
+            struct slice rest = slice_of(handshake->held[i].bytes, handshake->held[i].len);
+            struct peek_record record;
+            if (rank(&handshake->held[i]) == turn && peek_dtls_record(&rest, &record) == SAGATE_OK)
+                (void)take_record(handshake, &record);
+        }
+        handshake->key_exchange_given = true;
+    }
+    for (size_t i = 0; i < handshake->held_count; i++)
+        free(handshake->held[i].bytes);
+    handshake->held_count = handshake->held_bytes = 0;
+    free(handshake->assembly);
+    handshake->assembly = NULL;
+    return verdict(handshake);
+}

@@ -1,0 +1,313 @@
+// A handshake from its first run to its end: what TLS and DTLS share, the PSK callbacks, and why it failed.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "dataplane/handshake/handshake.h"
+
+#include "common/error.h"
+#include "common/secret.h"
+#include "dataplane/handshake/internal.h"
+#include "dataplane/record/adopt.h"
+
+#include <wolfssl/error-ssl.h>
+#include <wolfssl/wolfcrypt/error-crypt.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+struct handshake *handshake_new(bool dtls, const struct handshake_sink *sink)
+{
+    struct handshake *handshake = calloc(1, sizeof *handshake);
+    if (handshake != NULL) {
+        handshake->dtls = dtls;
+        handshake->sink = *sink;
+        handshake->state = dtls ? HANDSHAKE_RUNNING : HANDSHAKE_HELLO;
+    }
+    return handshake;
+}
+
+void handshake_own(struct handshake *handshake, struct session *session)
+{
+    handshake->session = session;
+    session->owner = handshake;
+    session->sink = handshake->sink;
+}
+
+static void wipe_key(struct handshake *handshake)
+{
+    secret_free(handshake->key);
+    handshake->key = NULL;
+    handshake->key_len = 0;
+}
+
+void handshake_free(struct handshake *handshake)
+{
+    if (handshake == NULL)
+        return;
+    wipe_key(handshake);
+    session_free(handshake->session);
+    peek_stream_release(&handshake->stream);
+    free(handshake->early);
+    free(handshake->assembly);
+    for (size_t i = 0; i < handshake->held_count; i++)
+        free(handshake->held[i].bytes);
+    free(handshake);
+}
+
+int handshake_fail(struct handshake *handshake, enum handshake_cause cause, uint8_t alert, const char *text)
+{
+    wipe_key(handshake);
+    handshake->state = HANDSHAKE_FAILED;
+    handshake->cause = cause;
+    (void)snprintf(handshake->text, sizeof handshake->text, "%s", text);
+    if (alert != 0 && handshake->session != NULL)
+        session_alert(handshake->session, alert);
+    else if (alert != 0)
+        session_alert_bare(&handshake->sink, handshake->dtls, 0, alert);
+    return SAGATE_EHANDSHAKE;
+}
+
+static bool is_tls13(const struct handshake *handshake)
+{
+    return wolfSSL_GetVersion(handshake->session->ssl) == WOLFSSL_TLSV1_3;
+}
+
+bool handshake_psk_suite(const struct handshake *handshake)
+{
+    if (is_tls13(handshake))
+        return false;
+    switch (wolfSSL_get_current_cipher_suite(handshake->session->ssl)) {
+    case 0x00a8: // PSK-AES128-GCM-SHA256
+    case 0x00ae: // PSK-AES128-CBC-SHA256
+    case 0xc0a4: // PSK-AES128-CCM
+    case 0xc0a8: // PSK-AES128-CCM-8
+    case 0xc037: // ECDHE-PSK-AES128-CBC-SHA256
+    case 0xd001: // ECDHE-PSK-AES128-GCM-SHA256
+        return true;
+    default:
+        return false;
+    }
+}
+
+// True when what the peer sent shows that it has another key (RFC 4279 2, RFC 8446 4.2.11).
+static bool is_wrong_key(int error)
+{
+    switch (error) {
+    case WC_NO_ERR_TRACE(VERIFY_MAC_ERROR):
+    case WC_NO_ERR_TRACE(DECRYPT_ERROR):
+    case WC_NO_ERR_TRACE(VERIFY_FINISHED_ERROR):
+    case WC_NO_ERR_TRACE(BAD_BINDER):
+    case WC_NO_ERR_TRACE(AES_GCM_AUTH_E):
+    case WC_NO_ERR_TRACE(AES_CCM_AUTH_E):
+    case WC_NO_ERR_TRACE(MAC_CMP_FAILED_E):
+        return true;
+    default:
+        return false;
+    }
+}
+
+static uint8_t alert_for(int error)
+{
+    switch (error) {
+    case WC_NO_ERR_TRACE(BAD_BINDER):
+    case WC_NO_ERR_TRACE(VERIFY_FINISHED_ERROR):
+        return ALERT_DECRYPT_ERROR;
+    case WC_NO_ERR_TRACE(BUFFER_ERROR):
+    case WC_NO_ERR_TRACE(CLIENT_ID_ERROR):
+        return ALERT_DECODE_ERROR;
+    case WC_NO_ERR_TRACE(VERSION_ERROR):
+        return ALERT_PROTOCOL_VERSION;
+    case WC_NO_ERR_TRACE(UNKNOWN_RECORD_TYPE):
+    case WC_NO_ERR_TRACE(OUT_OF_ORDER_E):
+        return ALERT_UNEXPECTED_MESSAGE;
+    case WC_NO_ERR_TRACE(MEMORY_E):
+        return ALERT_INTERNAL_ERROR;
+    default:
+        return is_wrong_key(error) ? ALERT_BAD_RECORD_MAC : ALERT_HANDSHAKE_FAILURE;
+    }
+}
+
+static int library_failed(struct handshake *handshake, int error)
+{
+    WOLFSSL *ssl = handshake->session->ssl;
+    WOLFSSL_ALERT_HISTORY alerts = {{-1, -1}, {-1, -1}};
+    (void)wolfSSL_get_alert_history(ssl, &alerts);
+    bool psk = handshake->key_used;
+    bool peer = error == WC_NO_ERR_TRACE(ZERO_RETURN) || alerts.last_rx.level == alert_fatal ||
+                (is_tls13(handshake) && alerts.last_rx.code > 0);
+    enum handshake_cause cause = HANDSHAKE_CAUSE_PROTOCOL;
+    if (psk && (is_wrong_key(error) || alerts.last_rx.code == ALERT_DECRYPT_ERROR ||
+                alerts.last_rx.code == ALERT_BAD_RECORD_MAC))
+        cause = HANDSHAKE_CAUSE_CREDENTIAL;
+    else if (peer)
+        cause = HANDSHAKE_CAUSE_PEER;
+    // The library sends no alert for some of its errors. In clear it is right as long as the peer expects it so.
+    bool in_clear = !is_tls13(handshake) || !handshake->session->server_hello;
+    uint8_t alert = peer || !in_clear || alerts.last_tx.level == alert_fatal ? 0 : alert_for(error);
+    return handshake_fail(handshake, cause, alert, wolfSSL_ERR_reason_error_string((unsigned long)(long)error));
+}
+
+static bool proven_by_psk(const struct handshake *handshake)
+{
+    return handshake->key_used &&
+           (is_tls13(handshake) ? handshake->session->psk_accepted : handshake_psk_suite(handshake));
+}
+
+static int established(struct handshake *handshake)
+{
+    bool psk = proven_by_psk(handshake);
+    bool psk_suite = handshake_psk_suite(handshake);
+    wipe_key(handshake);
+    if ((psk && handshake->key_random) || (psk_suite && !psk))
+        return handshake_fail(handshake, HANDSHAKE_CAUSE_CREDENTIAL, 0, "no key for this identity");
+    handshake->state = HANDSHAKE_ESTABLISHED;
+    return SAGATE_DONE;
+}
+
+int handshake_step(struct handshake *handshake)
+{
+    struct session *session = handshake->session;
+    int rc = session_flush(session) == SAGATE_EGONE ? WOLFSSL_FATAL_ERROR : wolfSSL_accept(session->ssl);
+    if (session->broken)
+        return handshake_fail(handshake, HANDSHAKE_CAUSE_PEER, 0, "the connection is gone");
+    if (rc == WOLFSSL_SUCCESS)
+        return established(handshake);
+    int error = wolfSSL_get_error(session->ssl, rc);
+    if (error == WOLFSSL_ERROR_WANT_READ || error == WOLFSSL_ERROR_WANT_WRITE)
+        return SAGATE_AGAIN;
+    return library_failed(handshake, error);
+}
+
+int handshake_run(struct handshake *handshake, const uint8_t *data, size_t len)
+{
+    switch (handshake->state) {
+    case HANDSHAKE_ESTABLISHED:
+        // What follows the handshake already belongs to the record; a datagram that does not fit is one that was lost.
+        if (session_input(handshake->session, slice_of(data, len)) != SAGATE_OK && !handshake->dtls)
+            return handshake_fail(handshake, HANDSHAKE_CAUSE_PROTOCOL, 0,
+                                  "too much input before the session was taken");
+        return SAGATE_DONE;
+    case HANDSHAKE_FAILED:
+        return SAGATE_EHANDSHAKE;
+    default:
+        return handshake->dtls ? dtls_run(handshake, slice_of(data, len)) : tls_run(handshake, slice_of(data, len));
+    }
+}
+
+struct slice handshake_identity(const struct handshake *handshake)
+{
+    if (!handshake->identity_known)
+        return (struct slice){0};
+    return slice_of(handshake->identity, handshake->identity_len);
+}
+
+int handshake_park(struct handshake *handshake, struct slice identity)
+{
+    handshake->identity_known = true;
+    handshake->state = HANDSHAKE_PARKED;
+    handshake->identity_unusable = identity.len == 0 || identity.len > sizeof handshake->identity ||
+                                   memchr(identity.data, '\0', identity.len) != NULL;
+    if (handshake->identity_unusable)
+        return handshake_resolve(handshake, (struct slice){0});
+    memcpy(handshake->identity, identity.data, identity.len);
+    handshake->identity_len = identity.len;
+    return SAGATE_PARKED;
+}
+
+int handshake_resolve(struct handshake *handshake, struct slice key)
+{
+    if (handshake->state != HANDSHAKE_PARKED)
+        return SAGATE_EINVAL;
+    bool unknown = key.len == 0 || key.len > HANDSHAKE_KEY_MAX || handshake->identity_unusable;
+    handshake->psk_declined = unknown && handshake->hello_parked && handshake->certificate_usable;
+    if (!handshake->psk_declined) {
+        handshake->key_len = unknown ? HANDSHAKE_RANDOM_KEY : key.len;
+        handshake->key = secret_alloc(handshake->key_len);
+        if (handshake->key == NULL)
+            return handshake_fail(handshake, HANDSHAKE_CAUSE_PROTOCOL, ALERT_INTERNAL_ERROR, "out of memory");
+        handshake->key_random = unknown;
+        if (!unknown)
+            memcpy(handshake->key, key.data, key.len);
+        else if (getrandom(handshake->key, handshake->key_len, 0) != (ssize_t)handshake->key_len)
+            return handshake_fail(handshake, HANDSHAKE_CAUSE_PROTOCOL, ALERT_INTERNAL_ERROR, "no random bytes");
+    }
+    handshake->state = HANDSHAKE_RUNNING;
+    return handshake->dtls ? dtls_unpark(handshake) : tls_unpark(handshake);
+}
+
+static bool is_peeked(const struct handshake *handshake, const char *identity)
+{
+    return strlen(identity) == handshake->identity_len &&
+           memcmp(identity, handshake->identity, handshake->identity_len) == 0;
+}
+
+static unsigned int give_key(struct handshake *handshake, unsigned char *key, unsigned int max)
+{
+    if (handshake->key == NULL || handshake->key_len > max)
+        return 0;
+    memcpy(key, handshake->key, handshake->key_len);
+    handshake->key_used = true;
+    return (unsigned int)handshake->key_len;
+}
+
+unsigned int handshake_psk_tls12(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned int max)
+{
+    struct session *session = wolfSSL_GetIOReadCtx(ssl);
+    struct handshake *handshake = session->owner;
+    if (handshake == NULL || is_tls13(handshake))
+        return 0;
+    if (handshake->identity_known && (handshake->identity_unusable || is_peeked(handshake, identity)))
+        return give_key(handshake, key, max);
+    // Not what was peeked: fails as a wrong key does.
+    unsigned int len = max < HANDSHAKE_RANDOM_KEY ? max : HANDSHAKE_RANDOM_KEY;
+    return getrandom(key, len, 0) == (ssize_t)len ? len : 0;
+}
+
+unsigned int handshake_psk_tls13(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned int max,
+                                 const char **suite)
+{
+    struct session *session = wolfSSL_GetIOReadCtx(ssl);
+    struct handshake *handshake = session->owner;
+    if (handshake == NULL || !handshake->identity_known || handshake->psk_suite == NULL ||
+        !(handshake->identity_unusable || is_peeked(handshake, identity)))
+        return 0;
+    *suite = handshake->psk_suite;
+    return give_key(handshake, key, max);
+}
+
+unsigned handshake_timer_ms(const struct handshake *handshake)
+{
+    if (!handshake->dtls || (handshake->state != HANDSHAKE_RUNNING && handshake->state != HANDSHAKE_KEY))
+        return 0;
+    return (unsigned)wolfSSL_dtls_get_current_timeout(handshake->session->ssl) * 1000U;
+}
+
+int handshake_timeout(struct handshake *handshake)
+{
+    if (handshake_timer_ms(handshake) == 0)
+        return handshake->state == HANDSHAKE_FAILED ? SAGATE_EHANDSHAKE : SAGATE_AGAIN;
+    if (wolfSSL_dtls_got_timeout(handshake->session->ssl) == WOLFSSL_SUCCESS)
+        return SAGATE_AGAIN;
+    return handshake_fail(handshake, HANDSHAKE_CAUSE_PEER, 0, "the peer does not answer");
+}
+
+enum handshake_cause handshake_failure(const struct handshake *handshake, const char **text)
+{
+    if (text != NULL)
+        *text = handshake->text;
+    return handshake->cause;
+}
+
+int handshake_finish(struct handshake *handshake, enum framework *framework, struct record **record)
+{
+    int rc = SAGATE_EINVAL;
+    if (handshake->state == HANDSHAKE_ESTABLISHED) {
+        *framework = proven_by_psk(handshake) ? FRAMEWORK_PSK : FRAMEWORK_NONE;
+        *record = record_adopt(handshake->session);
+        rc = *record == NULL ? SAGATE_ENOMEM : SAGATE_OK;
+        if (rc == SAGATE_OK)
+            handshake->session = NULL;
+    }
+    handshake_free(handshake);
+    return rc;
+}

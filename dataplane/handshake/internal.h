@@ -1,0 +1,122 @@
+// What the files of this folder share: contexts with their listening objects, and a handshake in progress.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#ifndef SAGATE_DATAPLANE_HANDSHAKE_INTERNAL_H
+#define SAGATE_DATAPLANE_HANDSHAKE_INTERNAL_H
+
+#include "dataplane/handshake/handshake.h"
+#include "dataplane/handshake/peek.h"
+#include "dataplane/handshake/session.h"
+
+enum {
+    HANDSHAKE_KEY_MAX = 64, // what wolfSSL takes
+    HANDSHAKE_RANDOM_KEY = 32,
+    HANDSHAKE_HELD_MAX = 24,          // DTLS records held while parked,
+    HANDSHAKE_HELD_BYTES = 16 * 1024, // and their bytes: about eight datagrams
+};
+
+// One (listener, certificate).
+struct context {
+    WOLFSSL_CTX *ctx;
+    struct session *listening; // DTLS: answers hellos without state; NULL until needed, replaced when it took a cookie
+};
+
+struct context_listener {
+    bool dtls, psk, tls12, tls13;
+    bool unknown_name_refused;
+    size_t count; // contexts; at least one
+    struct context *contexts;
+    struct config_certificate **certificates; // their server names only; NULL entry: no certificate
+};
+
+struct handshake_contexts {
+    size_t listener_count;
+    struct context_listener *listeners;
+    uint8_t *cookie_secret; // in secret memory
+};
+
+// The context for a server name (absent: a NULL pointer): NULL when the name is unknown and such are refused.
+struct context *contexts_select(struct context_listener *listener, struct slice server_name);
+
+enum handshake_state {
+    HANDSHAKE_HELLO,   // TLS: the ClientHello is not complete
+    HANDSHAKE_RUNNING, // all input goes to wolfSSL
+    HANDSHAKE_KEY,     // a PSK suite was chosen: input is withheld until the identity is known
+    HANDSHAKE_PARKED,
+    HANDSHAKE_ESTABLISHED,
+    HANDSHAKE_FAILED,
+};
+
+struct held_record {
+    uint8_t *bytes;
+    size_t len;
+    uint8_t type;
+    uint16_t epoch;
+};
+
+struct handshake {
+    struct session *session; // TLS: NULL until the ClientHello is complete
+    bool dtls;
+    enum handshake_state state;
+    enum handshake_cause cause;
+    char text[96];
+
+    uint8_t identity[HANDSHAKE_IDENTITY_MAX];
+    size_t identity_len;
+    bool identity_known;
+    bool identity_unusable; // empty, or with a NUL byte, which the library would take for its end
+    bool hello_parked;      // the identity came with the ClientHello (TLS 1.3)
+    bool psk_declined;      // TLS 1.3: the identity is unknown, and a certificate may serve instead
+    bool certificate_usable;
+    bool key_used; // the library asked for the key, for exactly the identity that was peeked
+    uint8_t *key;  // secret memory
+    size_t key_len;
+    bool key_random;       // nobody has this key: the handshake must not succeed
+    const char *psk_suite; // TLS 1.3: the suite that goes with the PSK
+
+    // TLS
+    struct handshake_sink sink;
+    struct context_listener *listener; // used in the state HELLO only
+    struct handshake_contexts *contexts;
+    uint8_t *early; // bytes of the ClientHello while there is no session
+    size_t early_len, early_cap;
+    size_t hello_end; // bytes of the stream up to the end of the ClientHello
+    struct peek_stream stream;
+
+    // DTLS
+    uint8_t random[PEEK_RANDOM];
+    struct peek_assembly *assembly; // of a fragmented ClientKeyExchange
+    struct held_record held[HANDSHAKE_HELD_MAX];
+    size_t held_count, held_bytes;
+    bool key_exchange_given, cipher_changed; // what wolfSSL has had
+};
+
+// A handshake without a session: NULL when memory is short.
+struct handshake *handshake_new(bool dtls, const struct handshake_sink *sink);
+
+// Gives the handshake its session, and the session its owner.
+void handshake_own(struct handshake *handshake, struct session *session);
+
+// Lets wolfSSL go on with what it may see: SAGATE_AGAIN, SAGATE_DONE, SAGATE_EHANDSHAKE.
+int handshake_step(struct handshake *handshake);
+
+// Takes a peeked identity and parks, or answers an unusable one at once: as handshake_run.
+int handshake_park(struct handshake *handshake, struct slice identity);
+
+// Ends the handshake as failed; an alert of this description (0: none) goes out: SAGATE_EHANDSHAKE.
+int handshake_fail(struct handshake *handshake, enum handshake_cause cause, uint8_t alert, const char *text);
+
+// True when a PSK suite of TLS 1.2 was negotiated.
+bool handshake_psk_suite(const struct handshake *handshake);
+
+// TLS and DTLS halves of handshake_run, and what each does when the key is there.
+int tls_run(struct handshake *handshake, struct slice bytes);
+int tls_unpark(struct handshake *handshake);
+int dtls_run(struct handshake *handshake, struct slice datagram);
+int dtls_unpark(struct handshake *handshake);
+
+// PSK callbacks of wolfSSL.
+unsigned int handshake_psk_tls12(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned int max);
+unsigned int handshake_psk_tls13(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned int max,
+                                 const char **suite);
+
+#endif

@@ -1,0 +1,225 @@
+// wolfSSL's input and output functions over memory. DTLS input is handed out one record at a time, since wolfSSL drops
+// the rest of a datagram together with a bad record.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "dataplane/handshake/session.h"
+
+#include "common/error.h"
+#include "common/secret.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void drop_input(struct session *session)
+{
+    free(session->in);
+    session->in = NULL;
+    session->in_at = session->in_len = session->in_cap = session->in_released = 0;
+}
+
+static int receive_record(struct session *session, char *buffer, size_t size)
+{
+    struct slice rest = slice_of(session->in + session->in_at, session->in_released - session->in_at);
+    while (peek_dtls_record(&rest, &session->last) == SAGATE_OK) {
+        size_t len = session->last.whole.len;
+        session->in_at += len;
+        if (len > size)
+            continue; // larger than the library reads: as if it had been lost
+        memcpy(buffer, session->last.whole.data, len);
+        return (int)len;
+    }
+    session->in_at = session->in_released;
+    return WOLFSSL_CBIO_ERR_WANT_READ;
+}
+
+static int receive(WOLFSSL *ssl, char *buffer, int size, void *context)
+{
+    (void)ssl;
+    struct session *session = context;
+    size_t left = session->in_released - session->in_at;
+    if (session->in_at == session->in_len)
+        drop_input(session);
+    if (left == 0 || size <= 0)
+        return WOLFSSL_CBIO_ERR_WANT_READ;
+    if (session->dtls)
+        return receive_record(session, buffer, (size_t)size);
+    size_t n = left < (size_t)size ? left : (size_t)size;
+    memcpy(buffer, session->in + session->in_at, n);
+    session->in_at += n;
+    return (int)n;
+}
+
+static int send_datagram(struct session *session, const uint8_t *data, size_t len)
+{
+    struct slice rest = slice_of(data, len);
+    struct peek_record record;
+    while (peek_dtls_record(&rest, &record) == SAGATE_OK) {
+        if (record.epoch == 0)
+            session->next_sequence = record.sequence + 1;
+    }
+    session->sent = data[0];
+    session->refused = session->sink.send(session->sink.context, data, len);
+    if (session->refused == SAGATE_EGONE) {
+        session->broken = true;
+        return WOLFSSL_CBIO_ERR_CONN_CLOSE;
+    }
+    return (int)len; // a datagram that was not taken is one that was lost
+}
+
+static bool keep_pending(struct session *session, const uint8_t *data, size_t len)
+{
+    size_t need = session->out_len + len;
+    if (need > session->pending_max)
+        return false;
+    if (need > session->out_cap) {
+        size_t cap = need + 1024;
+        uint8_t *grown = realloc(session->out, cap);
+        if (grown == NULL)
+            return false;
+        session->out = grown;
+        session->out_cap = cap;
+    }
+    memcpy(session->out + session->out_len, data, len);
+    session->out_len = need;
+    session->stopped = true;
+    return true;
+}
+
+static int send_stream(struct session *session, const uint8_t *data, size_t len)
+{
+    int rc = session_flush(session);
+    if (rc == SAGATE_OK) {
+        rc = session->sink.send(session->sink.context, data, len);
+        session->stopped = rc == SAGATE_AGAIN;
+        if (rc == SAGATE_OK || rc == SAGATE_AGAIN)
+            return (int)len;
+    }
+    if (rc == SAGATE_ELIMIT && keep_pending(session, data, len))
+        return (int)len;
+    session->broken = true;
+    return WOLFSSL_CBIO_ERR_CONN_CLOSE;
+}
+
+static int transmit(WOLFSSL *ssl, char *buffer, int size, void *context)
+{
+    (void)ssl;
+    struct session *session = context;
+    const uint8_t *data = (const uint8_t *)buffer;
+    if (session->broken || size <= 0)
+        return WOLFSSL_CBIO_ERR_CONN_CLOSE;
+    if (session->dtls)
+        return send_datagram(session, data, (size_t)size);
+    if (session->owner != NULL) {
+        bool seen;
+        bool taken = peek_server_took_psk(slice_of(data, (size_t)size), &seen);
+        if (seen) {
+            session->server_hello = true;
+            session->psk_accepted = taken;
+        }
+    }
+    return send_stream(session, data, (size_t)size);
+}
+
+void session_prepare(WOLFSSL_CTX *context)
+{
+    wolfSSL_CTX_SetIORecv(context, receive);
+    wolfSSL_CTX_SetIOSend(context, transmit);
+}
+
+struct session *session_new(WOLFSSL_CTX *context, bool dtls, const struct handshake_sink *sink)
+{
+    struct session *session = calloc(1, sizeof *session);
+    if (session == NULL)
+        return NULL;
+    session->sink = *sink;
+    session->dtls = dtls;
+    session->pending_max = SESSION_PENDING_MAX;
+    session->ssl = wolfSSL_new(context);
+    if (session->ssl == NULL) {
+        free(session);
+        return NULL;
+    }
+    wolfSSL_SetIOReadCtx(session->ssl, session);
+    wolfSSL_SetIOWriteCtx(session->ssl, session);
+    if (dtls)
+        wolfSSL_dtls_set_using_nonblock(session->ssl, 1);
+    return session;
+}
+
+void session_free(struct session *session)
+{
+    if (session == NULL)
+        return;
+    wolfSSL_free(session->ssl);
+    drop_input(session);
+    free(session->out);
+    free(session);
+}
+
+int session_input(struct session *session, struct slice bytes)
+{
+    if (bytes.len == 0)
+        return SAGATE_OK;
+    size_t left = session->in_len - session->in_at;
+    if (left + bytes.len > SESSION_INPUT_MAX)
+        return SAGATE_ELIMIT;
+    if (left == 0)
+        session->in_at = session->in_len = session->in_released = 0;
+    if (session->in_len + bytes.len > session->in_cap) {
+        uint8_t *grown = malloc(left + bytes.len);
+        if (grown == NULL)
+            return SAGATE_ENOMEM;
+        if (left > 0)
+            memcpy(grown, session->in + session->in_at, left);
+        free(session->in);
+        session->in = grown;
+        session->in_cap = left + bytes.len;
+        session->in_released -= session->in_at;
+        session->in_at = 0;
+        session->in_len = left;
+    }
+    memcpy(session->in + session->in_len, bytes.data, bytes.len);
+    session->in_len += bytes.len;
+    return SAGATE_OK;
+}
+
+int session_flush(struct session *session)
+{
+    if (session->out_len == 0)
+        return SAGATE_OK;
+    int rc = session->sink.send(session->sink.context, session->out, session->out_len);
+    if (rc == SAGATE_ELIMIT)
+        return SAGATE_ELIMIT;
+    free(session->out);
+    session->out = NULL;
+    session->out_len = session->out_cap = 0;
+    session->stopped = rc == SAGATE_AGAIN;
+    if (rc == SAGATE_OK || rc == SAGATE_AGAIN)
+        return SAGATE_OK;
+    session->broken = true;
+    return SAGATE_EGONE;
+}
+
+void session_alert_bare(const struct handshake_sink *sink, bool dtls, uint64_t sequence, uint8_t description)
+{
+    uint8_t record[PEEK_DTLS_HEADER + 2] = {PEEK_TYPE_ALERT};
+    size_t at = 1;
+    record[at++] = dtls ? 0xfe : 3;
+    record[at++] = dtls ? 0xfd : 3;
+    if (dtls) {
+        at += 2; // epoch 0
+        for (int shift = 40; shift >= 0; shift -= 8)
+            record[at++] = (uint8_t)(sequence >> shift);
+    }
+    record[at++] = 0;
+    record[at++] = 2;
+    record[at++] = 2; // fatal
+    record[at++] = description;
+    (void)sink->send(sink->context, record, at);
+}
+
+void session_alert(struct session *session, uint8_t description)
+{
+    if (session->broken || session_flush(session) != SAGATE_OK)
+        return;
+    session_alert_bare(&session->sink, session->dtls, session->next_sequence, description);
+}

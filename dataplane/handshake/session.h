@@ -1,0 +1,83 @@
+// A WOLFSSL object over memory: what was received waits in `in`, what it sends goes to the sink. Shared by handshake
+// and record, and by nothing else. SPDX-License-Identifier: GPL-3.0-or-later
+#ifndef SAGATE_DATAPLANE_HANDSHAKE_SESSION_H
+#define SAGATE_DATAPLANE_HANDSHAKE_SESSION_H
+
+#include "dataplane/handshake/handshake.h"
+#include "dataplane/handshake/peek.h"
+
+#include <wolfssl/options.h>
+// The library has an enumerator of the name of one of our functions; files that need both include this header.
+#define handshake_failure wolfssl_alert_handshake_failure
+#include <wolfssl/ssl.h>
+#undef handshake_failure
+
+enum {
+    SESSION_INPUT_MAX = 64 * 1024,   // received and not yet read
+    SESSION_PENDING_MAX = 64 * 1024, // produced, and refused by the sink, beyond what one seal makes
+};
+
+struct session {
+    WOLFSSL *ssl;
+    struct handshake_sink sink;
+    bool dtls;
+    bool broken;  // the sink is gone, or more is pending than may be
+    bool stopped; // the sink's last answer was "taken, but stop" (or it refused, and bytes are pending)
+    int refused;  // DTLS: what the sink said to the last datagram
+    uint8_t sent; // DTLS: content type that the last datagram sent began with
+    // Received bytes [at, len); wolfSSL sees those before `released`. DTLS: whole records, one after another.
+    uint8_t *in;
+    size_t in_at, in_len, in_cap, in_released;
+    // Stream: records that the sink refused. They go first at the next chance, so that no record is lost or halved.
+    uint8_t *out;
+    size_t out_len, out_cap;
+    size_t pending_max; // raised while a seal runs, which is all or nothing
+    // The last record that wolfSSL took (DTLS).
+    struct peek_record last;
+    uint64_t next_sequence; // DTLS, epoch 0: behind the last record sent
+    bool server_hello;      // a ServerHello was sent (stream),
+    bool psk_accepted;      // and took the PSK (TLS 1.3)
+    void *owner;            // the struct handshake while there is one, for the PSK callbacks
+};
+
+// A session over a new object of `context`: NULL when memory is short. Free with session_free (NULL is allowed).
+struct session *session_new(WOLFSSL_CTX *context, bool dtls, const struct handshake_sink *sink);
+void session_free(struct session *session);
+
+// Registers the input and output functions with a context.
+void session_prepare(WOLFSSL_CTX *context);
+
+// Appends received bytes: SAGATE_OK, SAGATE_ELIMIT (more than SESSION_INPUT_MAX would wait), SAGATE_ENOMEM. On a stream
+// they are seen by wolfSSL only after session_release.
+int session_input(struct session *session, struct slice bytes);
+static inline void session_release(struct session *session, size_t len)
+{
+    size_t left = session->in_len - session->in_released;
+    session->in_released += len < left ? len : left;
+}
+static inline void session_release_all(struct session *session)
+{
+    session->in_released = session->in_len;
+}
+
+// Stream: offers what is pending to the sink. SAGATE_OK: nothing is left; SAGATE_ELIMIT; SAGATE_EGONE.
+int session_flush(struct session *session);
+
+// Sends an alert in clear: for a failure before any key is in use towards the peer.
+void session_alert(struct session *session, uint8_t description);
+// The same before there is a session.
+void session_alert_bare(const struct handshake_sink *sink, bool dtls, uint64_t sequence, uint8_t description);
+
+enum { // RFC 8446 6
+    ALERT_UNEXPECTED_MESSAGE = 10,
+    ALERT_BAD_RECORD_MAC = 20,
+    ALERT_HANDSHAKE_FAILURE = 40,
+    ALERT_ILLEGAL_PARAMETER = 47,
+    ALERT_DECODE_ERROR = 50,
+    ALERT_DECRYPT_ERROR = 51,
+    ALERT_PROTOCOL_VERSION = 70,
+    ALERT_INTERNAL_ERROR = 80,
+    ALERT_UNRECOGNIZED_NAME = 112,
+};
+
+#endif

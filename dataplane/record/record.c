@@ -1,0 +1,240 @@
+// Records through wolfSSL. A datagram's records are opened one by one, so that each has its own verdict; wolfSSL's own
+// check against replays stays on.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "dataplane/record/record.h"
+
+#include "common/error.h"
+#include "dataplane/record/adopt.h"
+
+#include <wolfssl/error-ssl.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PLAINTEXT_DATAGRAM_MAX = 1400,
+    // How often the last flight is sent again for a peer that repeats its own (RFC 6347 4.2.4), so that nobody can have
+    // it sent without end.
+    LAST_FLIGHT_MAX = 8,
+};
+
+struct record {
+    struct session *session;
+    bool ended; // close_notify came, or the association broke
+    int end_status;
+    bool closed; // close_notify was sent
+    bool opened; // application data has come: the last flight is not wanted any more
+    unsigned flights;
+    size_t malformed; // datagrams whose end was no record, not yet told
+};
+
+struct record *record_adopt(struct session *session)
+{
+    struct record *record = calloc(1, sizeof *record);
+    if (record == NULL)
+        return NULL;
+    session->owner = NULL;
+    if (!session->dtls)
+        session_release_all(session);
+    record->session = session;
+    return record;
+}
+
+void record_free(struct record *record)
+{
+    if (record == NULL)
+        return;
+    session_free(record->session);
+    free(record);
+}
+
+void record_set_sink(struct record *record, const struct handshake_sink *sink)
+{
+    record->session->sink = *sink;
+}
+
+int record_input(struct record *record, const uint8_t *data, size_t len)
+{
+    struct session *session = record->session;
+    if (!session->dtls) {
+        int rc = session_input(session, slice_of(data, len));
+        session_release_all(session);
+        return rc;
+    }
+    // As long as each record fits its datagram; the rest of a malformed one is unusable.
+    struct slice rest = slice_of(data, len);
+    struct peek_record one;
+    int rc = SAGATE_OK;
+    while (rc == SAGATE_OK && peek_dtls_record(&rest, &one) == SAGATE_OK)
+        rc = session_input(session, one.whole);
+    if (rest.len > 0 && rc == SAGATE_OK)
+        record->malformed++;
+    return SAGATE_OK; // a datagram for which there is no room is one that was lost
+}
+
+static size_t end(struct record *record, int why, int *status)
+{
+    record->ended = true;
+    record->end_status = why;
+    *status = why;
+    return 0;
+}
+
+static bool repeat_last_flight(struct record *record)
+{
+    WOLFSSL *ssl = record->session->ssl;
+    if (record->opened)
+        return false;
+    if (record->flights < LAST_FLIGHT_MAX) {
+        record->flights++;
+        (void)wolfSSL_dtls_set_timeout_init(ssl, 1); // else the library counts these towards giving up
+        (void)wolfSSL_dtls_got_timeout(ssl);
+    }
+    return true;
+}
+
+// What a record is that the library took without giving data or an error.
+static int taken_quietly(struct record *record, const struct peek_record *one)
+{
+    if (one->type == PEEK_TYPE_HANDSHAKE && repeat_last_flight(record))
+        return SAGATE_OK;
+    return SAGATE_ERECORD; // dropped, or an empty one, which cannot be told apart
+}
+
+// The verdict on one record: SAGATE_DONE, SAGATE_ERECORD, SAGATE_EGONE, or SAGATE_OK with *len bytes; 0 bytes: it was
+// no application data, look at the next.
+static int open_one(struct record *record, const struct peek_record *one, uint8_t *out, size_t cap, size_t *len)
+{
+    struct session *session = record->session;
+    size_t behind = session->in_at + one->whole.len;
+    if (one->epoch != 1) {
+        session->in_at = session->in_released = behind;
+        bool flight = one->epoch == 0 && !record->opened &&
+                      (one->type == PEEK_TYPE_HANDSHAKE || one->type == PEEK_TYPE_CHANGE_CIPHER_SPEC);
+        return flight ? SAGATE_OK : SAGATE_ERECORD;
+    }
+    session->in_released = behind;
+    int n = wolfSSL_read(session->ssl, out, (int)cap);
+    if (n > 0) {
+        record->opened = true;
+        *len = (size_t)n;
+        return SAGATE_OK;
+    }
+    int error = wolfSSL_get_error(session->ssl, n);
+    if (error == WOLFSSL_ERROR_WANT_READ || error == WOLFSSL_ERROR_WANT_WRITE)
+        return taken_quietly(record, one);
+    return error == WOLFSSL_ERROR_ZERO_RETURN || error == WC_NO_ERR_TRACE(ZERO_RETURN) ? SAGATE_DONE : SAGATE_EGONE;
+}
+
+static size_t open_datagrams(struct record *record, uint8_t *out, size_t cap, int *status)
+{
+    struct session *session = record->session;
+    for (;;) {
+        struct peek_record one;
+        size_t len = 0;
+        struct slice rest =
+            slice_of(session->in == NULL ? out : session->in + session->in_at, session->in_len - session->in_at);
+        int rc = peek_dtls_record(&rest, &one);
+        if (rc == SAGATE_OK)
+            rc = open_one(record, &one, out, cap, &len);
+        else if (record->malformed > 0)
+            rc = (record->malformed--, SAGATE_ERECORD);
+        else
+            rc = SAGATE_AGAIN;
+        if (rc == SAGATE_DONE || rc == SAGATE_EGONE)
+            return end(record, rc, status);
+        if (rc == SAGATE_OK && len == 0)
+            continue;
+        *status = rc;
+        return len;
+    }
+}
+
+static size_t open_stream(struct record *record, uint8_t *out, size_t cap, int *status)
+{
+    struct session *session = record->session;
+    int n = wolfSSL_read(session->ssl, out, (int)cap);
+    if (session->broken)
+        return end(record, SAGATE_EGONE, status);
+    if (n > 0) {
+        *status = SAGATE_OK;
+        return (size_t)n;
+    }
+    int error = wolfSSL_get_error(session->ssl, n);
+    if (error == WOLFSSL_ERROR_WANT_READ || error == WOLFSSL_ERROR_WANT_WRITE) {
+        *status = SAGATE_AGAIN;
+        return 0;
+    }
+    bool notified = error == WOLFSSL_ERROR_ZERO_RETURN || error == WC_NO_ERR_TRACE(ZERO_RETURN);
+    return end(record, notified ? SAGATE_DONE : SAGATE_EGONE, status);
+}
+
+size_t record_open(struct record *record, uint8_t *out, size_t cap, int *status)
+{
+    if (record->ended) {
+        *status = record->end_status;
+        return 0;
+    }
+    if (cap > RECORD_PLAINTEXT_MAX)
+        cap = RECORD_PLAINTEXT_MAX;
+    return record->session->dtls ? open_datagrams(record, out, cap, status) : open_stream(record, out, cap, status);
+}
+
+static int seal_datagram(struct session *session, const uint8_t *data, size_t len)
+{
+    if (len > PLAINTEXT_DATAGRAM_MAX)
+        return SAGATE_ETOOBIG;
+    if (len == 0)
+        return SAGATE_OK;
+    session->refused = SAGATE_OK;
+    int n = wolfSSL_write(session->ssl, data, (int)len);
+    if (n == (int)len)
+        return session->refused == SAGATE_AGAIN || session->refused == SAGATE_ELIMIT ? session->refused : SAGATE_OK;
+    return wolfSSL_get_error(session->ssl, n) == WC_NO_ERR_TRACE(DTLS_SIZE_ERROR) ? SAGATE_ETOOBIG : SAGATE_EGONE;
+}
+
+static int seal_stream(struct session *session, const uint8_t *data, size_t len)
+{
+    int rc = session_flush(session);
+    if (rc != SAGATE_OK)
+        return rc;
+    if (len > 0) {
+        if (len > INT32_MAX / 2)
+            return SAGATE_ETOOBIG;
+        session->stopped = false;
+        session->pending_max = SESSION_PENDING_MAX + 2 * len;
+        int n = wolfSSL_write(session->ssl, data, (int)len);
+        session->pending_max = SESSION_PENDING_MAX;
+        if (n != (int)len) {
+            session->broken = true;
+            return SAGATE_EGONE;
+        }
+    }
+    return session->stopped ? SAGATE_AGAIN : SAGATE_OK;
+}
+
+int record_seal(struct record *record, const uint8_t *data, size_t len)
+{
+    struct session *session = record->session;
+    if (record->closed || session->broken || (record->ended && record->end_status == SAGATE_EGONE))
+        return SAGATE_EGONE;
+    return session->dtls ? seal_datagram(session, data, len) : seal_stream(session, data, len);
+}
+
+void record_close(struct record *record)
+{
+    if (record->closed || record->session->broken)
+        return;
+    record->closed = true;
+    (void)wolfSSL_shutdown(record->session->ssl);
+}
+
+const char *record_protocol(const struct record *record)
+{
+    return wolfSSL_get_version(record->session->ssl);
+}
+
+const char *record_cipher(const struct record *record)
+{
+    return wolfSSL_get_cipher_name(record->session->ssl);
+}

@@ -1,0 +1,85 @@
+// Fuzz target: what strangers send to a listener. The first byte chooses DTLS or TLS, the second how a park ends; the
+// rest is a list of datagrams or pieces (two bytes of length each). With bit 7 of the first byte a real client has got
+// as far as its second flight, so that the input meets a handshake that waits for the ClientKeyExchange; with bit 6 it
+// is established, so that the input meets its records.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
+#include "tests/unit/handshake_rig.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static const uint8_t key[16] = {1, 2, 3};
+static const uint8_t secret[HANDSHAKE_COOKIE_SECRET] = {4, 5, 6}; // so that the cookies in the seeds are good
+
+static struct tls_client *advance(struct rig *rig, bool dtls, bool whole)
+{
+    const struct tls_client_options options = {
+        .dtls = dtls, .ciphers = "PSK-AES128-CCM-8", .identity = "dev", .key = {key, sizeof key}};
+    struct tls_client *client = tls_client_new(&options);
+    if (client == NULL)
+        abort();
+    if (whole) {
+        rig_run(rig, client);
+        if (rig->record == NULL)
+            abort();
+        return client;
+    }
+    for (int round = 0; round < (dtls ? 2 : 1); round++) {
+        (void)tls_client_run(client);
+        rig_client_to_server(rig, client);
+        rig_server_to_client(rig, client);
+    }
+    if (rig->server != SAGATE_AGAIN || rig->handshake == NULL)
+        abort();
+    return client;
+}
+
+static void open_all(struct rig *rig, bool dtls)
+{
+    static uint8_t out[RECORD_PLAINTEXT_MAX];
+    int status = SAGATE_OK;
+    while (status == SAGATE_OK || status == SAGATE_ERECORD)
+        (void)record_open(rig->record, out, sizeof out, &status);
+    if (dtls && status != SAGATE_AGAIN)
+        abort(); // nothing in clear and nothing forged ends a DTLS association
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    static const struct rig_options dtls_options = {.dtls = true, .psk = true, .certificates = 1};
+    static const struct rig_options tls_options = {
+        .psk = true, .certificates = 2, .version_min = CONFIG_TLS_1_2, .version_max = CONFIG_TLS_1_3};
+    struct rig rig;
+    struct tls_client *client = NULL;
+    if (len < 2 || len > 40000)
+        return 0;
+    bool dtls = data[0] % 2 == 0;
+    if (rig_open(&rig, dtls ? &dtls_options : &tls_options) != SAGATE_OK)
+        abort();
+    handshake_cookie_secret(rig.contexts, secret);
+    rig.key = slice_of(key, sizeof key);
+    if (!dtls && rig_accept(&rig) != SAGATE_OK)
+        abort();
+    if ((data[0] & 0xc0) != 0)
+        client = advance(&rig, dtls, (data[0] & 0x40) != 0);
+    if (data[1] % 3 != 0)
+        rig.key = data[1] % 3 == 1 ? slice_of("", 0) : (struct slice){0};
+    size_t at = 2;
+    while (at + 2 <= len && (dtls || rig.handshake != NULL || rig.record != NULL)) {
+        size_t n = (size_t)data[at] << 8 | data[at + 1];
+        at += 2;
+        n = n < len - at ? n : len - at;
+        rig_give(&rig, data + at, n);
+        at += n;
+        if (rig.record != NULL)
+            open_all(&rig, dtls);
+    }
+    if (rig.handshake != NULL && handshake_timer_ms(rig.handshake) > 0)
+        (void)handshake_timeout(rig.handshake);
+    tls_client_free(client);
+    rig_close(&rig);
+    return 0;
+}
