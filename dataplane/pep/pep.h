@@ -84,13 +84,17 @@ int pep_check_second(struct pep *pep, const struct device *device, const struct 
 
 // What must be remembered of a forwarded primitive until its answer, when pep_wants_answer says so.
 struct pep_pending {
-    uint8_t kind; // 0: nothing to observe
+    uint8_t kind;      // 0: nothing to observe
+    uint16_t from_len; // AE registration with a full stem: that stem; else 0
     uint16_t to_len;
+    char from[ONEM2M_ID_MAX + 1];
     char to[512];
 };
 
-// True (and *pending filled) when the answer has to be shown to pep_answer: CREATE of an AE, and every DELETE.
-bool pep_wants_answer(const struct primitive *primitive, struct pep_pending *pending);
+// True (and *pending filled) when the answer has to be shown to pep_answer: CREATE of an AE, and every DELETE (but one
+// whose To does not fit `to`). `verdict` is the forwarding one that pep_check gave for this primitive.
+bool pep_wants_answer(const struct primitive *primitive, const struct pep_verdict *verdict,
+                      struct pep_pending *pending);
 
 // Shows the answer of the CSE: learns or forgets an AE-ID at once in this worker's principal, and tells the control
 // plane. `content` is the answer's content, whole. NULL device: it has gone; the control plane is told all the same
