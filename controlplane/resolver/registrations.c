@@ -19,18 +19,18 @@ enum { SCHEMA_VERSION = 1, BUSY_MS = 2000 };
 #define COLUMNS "credential_id, upstream, aei, resource_id, structured"
 
 // X(id, text)
-#define STATEMENTS(X)                                                                                                  \
-    X(PUT, "INSERT OR REPLACE INTO registrations (" COLUMNS ", learned_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")           \
-    X(FIND, "SELECT " COLUMNS " FROM registrations WHERE upstream = ?1 AND (aei = ?2 OR resource_id = ?2 OR "          \
-            "structured = ?2) LIMIT 1")                                                                                \
-    X(REMOVE, "DELETE FROM registrations WHERE upstream = ?1 AND aei = ?2")                                            \
-    X(FORGET, "DELETE FROM registrations WHERE credential_id = ?1 AND aei = ?2")                                       \
-    X(HAS, "SELECT 1 FROM registrations WHERE aei = ?2 AND credential_id = ?1 LIMIT 1")                                \
-    X(ALL, "SELECT " COLUMNS " FROM registrations ORDER BY learned_at, aei")                                           \
-    X(OF_AEI, "SELECT " COLUMNS " FROM registrations WHERE aei = ?1")                                                  \
-    X(PLACE, "SELECT 1 FROM registrations WHERE upstream = ?1 AND aei = ?2")                                           \
-    X(COUNT, "SELECT count(*) FROM registrations")                                                                     \
-    X(BEGIN, "BEGIN IMMEDIATE")                                                                                        \
+#define STATEMENTS(X)                                                                                         \
+    X(PUT, "INSERT OR REPLACE INTO registrations (" COLUMNS ", learned_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")  \
+    X(FIND, "SELECT " COLUMNS " FROM registrations WHERE upstream = ?1 AND (aei = ?2 OR resource_id = ?2 OR " \
+            "structured = ?2) LIMIT 1")                                                                       \
+    X(REMOVE, "DELETE FROM registrations WHERE upstream = ?1 AND aei = ?2")                                   \
+    X(FORGET, "DELETE FROM registrations WHERE credential_id = ?1 AND aei = ?2")                              \
+    X(HAS, "SELECT 1 FROM registrations WHERE aei = ?2 AND credential_id = ?1 LIMIT 1")                       \
+    X(ALL, "SELECT " COLUMNS " FROM registrations ORDER BY learned_at, aei")                                  \
+    X(OF_AEI, "SELECT " COLUMNS " FROM registrations WHERE aei = ?1")                                         \
+    X(PLACE, "SELECT 1 FROM registrations WHERE upstream = ?1 AND aei = ?2")                                  \
+    X(COUNT, "SELECT count(*) FROM registrations")                                                            \
+    X(BEGIN, "BEGIN IMMEDIATE")                                                                               \
     X(COMMIT, "COMMIT")
 
 enum statement {

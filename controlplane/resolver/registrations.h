@@ -1,5 +1,5 @@
-// The store of AE-IDs that CSEs assigned (TS-0001 10.2.2.2), so that who owns which survives a restart: one SQLite file.
-// SPDX-License-Identifier: GPL-3.0-or-later
+// The store of AE-IDs that CSEs assigned (TS-0001 10.2.2.2), so that who owns which survives a restart: one SQLite
+// file. SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_CONTROLPLANE_RESOLVER_REGISTRATIONS_H
 #define SAGATE_CONTROLPLANE_RESOLVER_REGISTRATIONS_H
 
@@ -41,7 +41,8 @@ int registrations_forget(struct registrations *registrations, struct slice crede
 bool registrations_has(struct registrations *registrations, struct slice credential_id, struct slice aei);
 
 // Shows all registrations, or those of one AE-ID (`aei` with data). SAGATE_OK or SAGATE_ESYS.
-int registrations_each(struct registrations *registrations, struct slice aei, registrations_visit *visit, void *context);
+int registrations_each(struct registrations *registrations, struct slice aei, registrations_visit *visit,
+                       void *context);
 
 // Number of registrations.
 size_t registrations_count(const struct registrations *registrations);

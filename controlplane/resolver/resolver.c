@@ -147,7 +147,7 @@ static bool is_pattern(const char *stem)
 static bool holds(const struct credential *credential, struct slice stem)
 {
     for (size_t i = 0; i < credential->ae_count; i++) {
-        if (slice_is(stem, credential->ae_ids[i]))
+        if (slice_is(stem, credential->aes[i]))
             return true;
     }
     return false;
@@ -156,7 +156,7 @@ static bool holds(const struct credential *credential, struct slice stem)
 static bool admits(const struct credential *credential, struct slice stem)
 {
     for (size_t i = 0; i < credential->ae_count; i++) {
-        if (is_pattern(credential->ae_ids[i]) && onem2m_stem_match(credential->ae_ids[i], stem))
+        if (is_pattern(credential->aes[i]) && onem2m_stem_match(credential->aes[i], stem))
             return true;
     }
     return false;
@@ -174,7 +174,7 @@ static int make_principal(struct entry *entry)
         return SAGATE_ENOMEM;
     entry->principal->expires_at = credential->expires_at;
     for (size_t i = 0; i < credential->ae_count; i++) {
-        int result = principal_add_ae(entry->principal, slice_text(credential->ae_ids[i]), false);
+        int result = principal_add_ae(entry->principal, slice_text(credential->aes[i]), false);
         if (result < 0 && result != SAGATE_EEXISTS)
             return result;
     }
@@ -228,8 +228,8 @@ static int make_fixed(struct set *set)
     for (size_t i = 0; i < set->count; i++) {
         const struct credential *credential = set->entries[i].credential;
         for (size_t n = 0; n < credential->ae_count; n++) {
-            if (!is_pattern(credential->ae_ids[n]))
-                set->fixed[set->fixed_count++].stem = credential->ae_ids[n];
+            if (!is_pattern(credential->aes[n]))
+                set->fixed[set->fixed_count++].stem = credential->aes[n];
         }
     }
     qsort(set->fixed, set->fixed_count, sizeof *set->fixed, compare_fixed);
@@ -278,7 +278,7 @@ static bool same_aes(const struct credential *a, const struct credential *b)
     if (a->ae_count != b->ae_count)
         return false;
     for (size_t i = 0; i < a->ae_count; i++) {
-        if (strcmp(a->ae_ids[i], b->ae_ids[i]) != 0)
+        if (strcmp(a->aes[i], b->aes[i]) != 0)
             return false;
     }
     return true;
