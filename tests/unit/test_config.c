@@ -1,0 +1,692 @@
+// The configuration: what is read, what is refused and with which words, and that its text survives the way to the
+// other processes. SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
+#include "controlplane/config/tables.h"
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[] = "/tmp/sagate-config-XXXXXX";
+
+static void path_of(const char *name, char out[256])
+{
+    (void)snprintf(out, 256, "%s/%s", folder, name);
+}
+
+static void put(const char *name, const char *content, mode_t mode)
+{
+    char path[256];
+    path_of(name, path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    CU_ASSERT_FATAL(fd >= 0);
+    CU_ASSERT_EQUAL(write(fd, content, strlen(content)), (ssize_t)strlen(content));
+    CU_ASSERT_EQUAL(fchmod(fd, mode), 0);
+    close(fd);
+}
+
+static int load(const char *content, struct config **config, struct config_errors *errors)
+{
+    char path[256];
+    path_of("sagate.conf", path);
+    put("sagate.conf", content, 0644);
+    return config_load(path, config, errors);
+}
+
+#define SERVERS     "servers = ( { name = \"s\"; http = \"127.0.0.1:8080\"; coap = \"[::1]:5683\"; } );"
+#define UPSTREAM    "{ name = \"in\"; sp_id = \"//sp.example\"; cse_id = \"/id-in\"; " SERVERS " }"
+#define UPSTREAMS   "upstreams = ( " UPSTREAM " );\n"
+#define COAPS       "{ name = \"coaps\"; transport = \"dtls\"; binding = \"coap\"; upstream = \"in\"; }"
+#define LISTENERS   "listeners = ( " COAPS " );\n"
+#define HTTPS(more) "{ name = \"https\"; transport = \"tls\"; binding = \"http\"; upstream = \"in\"; " more " }"
+
+static void same_text(const char *a, const char *b)
+{
+    CU_ASSERT_PTR_NOT_NULL_FATAL(a);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(b);
+    CU_ASSERT_STRING_EQUAL(a, b);
+}
+
+static void same_texts(char *const *a, size_t a_count, char *const *b, size_t b_count)
+{
+    CU_ASSERT_EQUAL_FATAL(a_count, b_count);
+    for (size_t i = 0; i < a_count; i++)
+        same_text(a[i], b[i]);
+}
+
+static void same_address(const struct address *a, const struct address *b)
+{
+    CU_ASSERT_EQUAL_FATAL(a->len, b->len);
+    if (a->len != 0)
+        CU_ASSERT_TRUE(address_equal(a, b));
+}
+
+static void same_upstream(const struct config_upstream *a, const struct config_upstream *b)
+{
+    same_text(a->name, b->name);
+    same_text(a->sp_id, b->sp_id);
+    same_text(a->cse_id, b->cse_id);
+    CU_ASSERT_EQUAL(a->http_identity, b->http_identity);
+    CU_ASSERT_EQUAL(a->coap_identity, b->coap_identity);
+    CU_ASSERT_EQUAL(a->coap_numbering, b->coap_numbering);
+    CU_ASSERT_EQUAL(a->from_form, b->from_form);
+    same_text(a->authorization, b->authorization);
+    same_texts(a->full_access_originators, a->full_access_count, b->full_access_originators, b->full_access_count);
+    CU_ASSERT_EQUAL(a->request_id_bytes, b->request_id_bytes);
+    CU_ASSERT_EQUAL(a->request_milliseconds, b->request_milliseconds);
+    CU_ASSERT_EQUAL(a->requests, b->requests);
+    CU_ASSERT_EQUAL(a->connections, b->connections);
+    CU_ASSERT_EQUAL(a->connection_idle_seconds, b->connection_idle_seconds);
+    CU_ASSERT_EQUAL(a->coap_source_ports, b->coap_source_ports);
+    CU_ASSERT_EQUAL(a->http_health, b->http_health);
+    CU_ASSERT_EQUAL(a->coap_health, b->coap_health);
+    same_text(a->health_path, b->health_path);
+    same_text(a->health_originator, b->health_originator);
+    CU_ASSERT_EQUAL(a->health_seconds, b->health_seconds);
+    CU_ASSERT_EQUAL(a->health_timeout_milliseconds, b->health_timeout_milliseconds);
+    CU_ASSERT_EQUAL(a->health_rise, b->health_rise);
+    CU_ASSERT_EQUAL(a->health_fall, b->health_fall);
+    CU_ASSERT_EQUAL(a->registration_substitute, b->registration_substitute);
+    CU_ASSERT_EQUAL_FATAL(a->server_count, b->server_count);
+    for (size_t i = 0; i < a->server_count; i++) {
+        same_text(a->servers[i].name, b->servers[i].name);
+        CU_ASSERT_EQUAL(a->servers[i].number, b->servers[i].number);
+        CU_ASSERT_EQUAL(a->servers[i].weight, b->servers[i].weight);
+        CU_ASSERT_EQUAL(a->servers[i].has_http, b->servers[i].has_http);
+        CU_ASSERT_EQUAL(a->servers[i].has_coap, b->servers[i].has_coap);
+        same_address(&a->servers[i].http, &b->servers[i].http);
+        same_address(&a->servers[i].coap, &b->servers[i].coap);
+    }
+}
+
+static void same_listener(const struct config_listener *a, const struct config_listener *b)
+{
+    same_text(a->name, b->name);
+    CU_ASSERT_EQUAL(a->transport, b->transport);
+    CU_ASSERT_EQUAL(a->binding, b->binding);
+    same_address(&a->address, &b->address);
+    CU_ASSERT_EQUAL(a->upstream, b->upstream);
+    CU_ASSERT_EQUAL(a->psk, b->psk);
+    CU_ASSERT_EQUAL_FATAL(a->certificate_count, b->certificate_count);
+    for (size_t i = 0; i < a->certificate_count; i++)
+        CU_ASSERT_EQUAL(a->certificates[i], b->certificates[i]);
+    CU_ASSERT_EQUAL(a->unknown_server_name_refused, b->unknown_server_name_refused);
+    CU_ASSERT_EQUAL(a->version_min, b->version_min);
+    CU_ASSERT_EQUAL(a->version_max, b->version_max);
+    CU_ASSERT_EQUAL(a->coap_numbering, b->coap_numbering);
+    same_text(a->release_version_default, b->release_version_default);
+}
+
+static void same_config(const struct config *a, const struct config *b)
+{
+    same_text(a->process.user, b->process.user);
+    same_text(a->process.control_user, b->process.control_user);
+    same_text(a->process.state_directory, b->process.state_directory);
+    CU_ASSERT_EQUAL(a->process.workers, b->process.workers);
+    CU_ASSERT_EQUAL(a->process.pin_workers, b->process.pin_workers);
+    CU_ASSERT_EQUAL(a->process.log_level, b->process.log_level);
+    CU_ASSERT_EQUAL(memcmp(&a->limits, &b->limits, sizeof a->limits), 0);
+    CU_ASSERT_EQUAL_FATAL(a->certificate_count, b->certificate_count);
+    for (size_t i = 0; i < a->certificate_count; i++) {
+        const struct config_certificate *left = &a->certificates[i], *right = &b->certificates[i];
+        same_text(left->name, right->name);
+        same_text(left->chain_file, right->chain_file);
+        same_text(left->key_file, right->key_file);
+        same_texts(left->server_names, left->server_name_count, right->server_names, right->server_name_count);
+    }
+    CU_ASSERT_EQUAL_FATAL(a->upstream_count, b->upstream_count);
+    for (size_t i = 0; i < a->upstream_count; i++)
+        same_upstream(&a->upstreams[i], &b->upstreams[i]);
+    CU_ASSERT_EQUAL_FATAL(a->listener_count, b->listener_count);
+    for (size_t i = 0; i < a->listener_count; i++)
+        same_listener(&a->listeners[i], &b->listeners[i]);
+    same_text(a->credentials_file, b->credentials_file);
+    same_text(a->control_socket, b->control_socket);
+    CU_ASSERT_EQUAL(a->control_socket_mode, b->control_socket_mode);
+    same_text(a->control_socket_group, b->control_socket_group);
+    same_address(&a->metrics, &b->metrics);
+    same_text(a->text, b->text);
+}
+
+// Loads what must be right, and takes it through the other processes twice.
+static struct config *good(const char *content)
+{
+    struct config *config = NULL, *second = NULL, *third = NULL;
+    struct config_errors errors;
+    int result = load(content, &config, &errors);
+    if (result != SAGATE_OK)
+        printf("\n%s\n", errors.text);
+    CU_ASSERT_EQUAL_FATAL(result, SAGATE_OK);
+    CU_ASSERT_PTR_NULL(errors.text);
+    CU_ASSERT_EQUAL_FATAL(config_parse(config->text, &second, &errors), SAGATE_OK);
+    CU_ASSERT_EQUAL_FATAL(config_parse(second->text, &third, &errors), SAGATE_OK);
+    same_config(config, second);
+    same_config(config, third);
+    config_free(second);
+    config_free(third);
+    return config;
+}
+
+// Loads what must be refused; the errors must hold `expected`. Returns their number.
+static size_t bad(const char *content, const char *expected)
+{
+    struct config *config = NULL;
+    struct config_errors errors;
+    CU_ASSERT_EQUAL(load(content, &config, &errors), SAGATE_ECONFIG);
+    CU_ASSERT_PTR_NULL(config);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(errors.text);
+    bool holds = strstr(errors.text, expected) != NULL;
+    if (!holds)
+        printf("\nexpected: %s\nfound: %s\n", expected, errors.text);
+    CU_ASSERT_TRUE(holds);
+    size_t count = errors.count;
+    config_errors_free(&errors);
+    CU_ASSERT_PTR_NULL(errors.text);
+    config_free(config);
+    return count;
+}
+
+static void smallest_has_defaults(void)
+{
+    struct config *config = good(UPSTREAMS LISTENERS);
+    char path[256];
+    path_of("credentials.conf", path);
+    CU_ASSERT_STRING_EQUAL(config->credentials_file, path);
+    CU_ASSERT_STRING_EQUAL(config->process.user, "nobody");
+    CU_ASSERT_TRUE(config->process.workers >= 1 && config->process.workers <= CONFIG_WORKERS_MAX);
+    CU_ASSERT_EQUAL(config->limits.coap_exchange_bytes, 64U << 20);
+    CU_ASSERT_EQUAL(config->limits.content_depth, 32);
+    CU_ASSERT_EQUAL(config->control_socket_mode, 0660);
+    CU_ASSERT_EQUAL(config->upstreams[0].full_access_count, 4);
+    CU_ASSERT_STRING_EQUAL(config->upstreams[0].authorization, "");
+    CU_ASSERT_EQUAL(config->listeners[0].version_max, CONFIG_TLS_1_2);
+    CU_ASSERT_EQUAL(ntohs(config->listeners[0].address.v4.sin_port), 5684);
+    char text[ADDRESS_TEXT_MAX];
+    CU_ASSERT_STRING_EQUAL(address_format(&config->metrics, text), "127.0.0.1:9464");
+    CU_ASSERT_STRING_EQUAL(address_format(&config->upstreams[0].servers[0].coap, text), "[::1]:5683");
+    config_free(config);
+    config = good(UPSTREAMS "listeners = ( " HTTPS("address = \"::\";") " ); metrics = { port = 0; };");
+    CU_ASSERT_EQUAL(config->listeners[0].version_max, CONFIG_TLS_1_3);
+    CU_ASSERT_STRING_EQUAL(address_format(&config->listeners[0].address, text), "[::]:443");
+    CU_ASSERT_EQUAL(config->metrics.len, 0);
+    config_free(config);
+}
+
+static const char everything[] =
+    "process: { user = \"\"; control_user = \"sg_ctl\"; state_directory = \"st\303\244te \\\"x\\\" \\\\\"; workers = "
+    "3;\n"
+    "  pin_workers = false; log_level = \"debug\"; };\n"
+    "limits: { handshakes = 11; handshake_seconds = 12; parked = 10; parked_milliseconds = 14; associations = 15;\n"
+    "  association_idle_seconds = 16; connections = 17; requests_per_association = 18;\n"
+    "  coap_exchange_bytes = 4000000000; observations_per_association = 0; http_head_bytes = 2048;\n"
+    "  http_head_seconds = 19; http_idle_seconds = 20; http_body_seconds = 21; http_body_buffer_bytes = 2049;\n"
+    "  http_body_bytes = 3000; content_depth = 22; };\n"
+    "certificates = ( { name = \"a\"; chain_file = \"a.pem\"; key_file = \"/k/a.pem\"; },\n"
+    "  { name = \"b\"; chain_file = \"b.pem\"; key_file = \"b.key\"; server_names = ( \"In.SP.example\", \"b.example\" "
+    "); } );\n"
+    "upstreams = ( " UPSTREAM ",\n"
+    "  { name = \"other\"; sp_id = \"//other.example\"; cse_id = \"/Mobius2\"; http_identity = \"proxy_v2\";\n"
+    "    coap_identity = \"none\"; coap_numbering = \"old\"; from_form = \"absolute\"; authorization_file = \"auth\";\n"
+    "    full_access_originators = []; request_id_bytes = 100; request_milliseconds = 200; requests = 300;\n"
+    "    connections = 40; connection_idle_seconds = 50; coap_source_ports = 6; http_health = \"connect\";\n"
+    "    coap_health = \"request\"; health_path = \"/~/x?rcn=0\"; health_originator = \"/id-in/Cx\"; health_seconds = "
+    "7;\n"
+    "    health_timeout_milliseconds = 800; health_rise = 9; health_fall = 10; registration_substitute = false;\n"
+    "    servers = ( { name = \"s\"; http = \"[::1]:80\"; weight = 100; }, { name = \"t\"; coap = \"10.0.0.1:1\"; } ); "
+    "} );\n"
+    "listeners = ( " COAPS ",\n"
+    "  { name = \"h\"; transport = \"tls\"; binding = \"http\"; address = \"[::1]\"; port = 8443; upstream = "
+    "\"other\";\n"
+    "    psk = false; certificates = [ \"b\", \"a\" ]; unknown_server_name = \"refuse\"; version_min = \"1.3\";\n"
+    "    release_version_default = \"2a\"; },\n"
+    "  { name = \"c\"; transport = \"dtls\"; binding = \"coap\"; port = 5685; upstream = \"other\"; coap_numbering = "
+    "\"old\"; } );\n"
+    "credentials_file = \"\";\n"
+    "control: { socket = \"c.sock\"; socket_mode = \"600\"; socket_group = \"adm\"; };\n"
+    "metrics: { address = \"::1\"; port = 1; };\n";
+
+static void everything_is_read(void)
+{
+    put("auth", "Bearer very-secret-token\n", 0600);
+    struct config *config = good(everything);
+    char path[300];
+    (void)snprintf(path, sizeof path, "%s/st\303\244te \"x\" \\", folder);
+    CU_ASSERT_STRING_EQUAL(config->process.state_directory, path);
+    CU_ASSERT_EQUAL(config->limits.coap_exchange_bytes, 4000000000U);
+    CU_ASSERT_STRING_EQUAL(config->certificates[1].server_names[0], "in.sp.example");
+    CU_ASSERT_STRING_EQUAL(config->certificates[0].key_file, "/k/a.pem");
+    CU_ASSERT_STRING_EQUAL(config->upstreams[1].authorization, "Bearer very-secret-token");
+    CU_ASSERT_EQUAL(config->upstreams[1].full_access_count, 0);
+    CU_ASSERT_EQUAL(config->upstreams[1].servers[1].number, 2);
+    CU_ASSERT_EQUAL(config->listeners[1].certificates[0], 1);
+    CU_ASSERT_EQUAL(config->listeners[1].version_min, CONFIG_TLS_1_3);
+    CU_ASSERT_TRUE(config->listeners[1].unknown_server_name_refused);
+    CU_ASSERT_EQUAL(config->control_socket_mode, 0600);
+    CU_ASSERT_STRING_EQUAL(config->credentials_file, "");
+    char *description = config_describe(config);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(description);
+    static const char *const told[] = {"data process: user unchanged, 3 workers",
+                                       "listener h: HTTP over TLS 1.3 on [::1]:8443 (TCP), to upstream other",
+                                       "certificate b (default) for in.sp.example b.example, certificate a",
+                                       "unknown server name: refused",
+                                       "listener coaps: CoAP over DTLS 1.2 on 0.0.0.0:5684 (UDP), to upstream in",
+                                       "with an Authorization header of its own",
+                                       "server t: weight 1, CoAP 10.0.0.1:1",
+                                       "metrics: http://[::1]:1"};
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        CU_ASSERT_PTR_NOT_NULL(strstr(description, told[i]));
+    CU_ASSERT_PTR_NULL(strstr(description, "very-secret-token"));
+    free(description);
+    config_free(config);
+}
+
+static void wrong_values_are_named(void)
+{
+    static const char *const cases[][2] = {
+        {"\nlimits: { handshake_seconds = \"10s\"; };", "sagate.conf:4: setting 'limits.handshake_seconds': found the "
+                                                        "string \"10s\", expected an integer from 1 to 600 "
+                                                        "(unit: seconds, as the name says); write 10"},
+        {"limits: { parked_milliseconds = \"2 s\"; };", "; write 2000"},
+        {"limits: { coap_exchange_bytes = \"64MiB\"; };", "; write 67108864"},
+        {"limits: { handshakes = \"100\"; };", "; write 100 without quotes"},
+        {"limits: { handshake_seconds = \"10MiB\"; };", "as the name says)"},
+        {"limits: { handshake_milliseconds = 10; };",
+         "'limits.handshake_milliseconds': unknown setting; did you mean 'handshake_seconds' (its unit is seconds)?"},
+        {"limits: { asociations = 10; };", "unknown setting; did you mean 'associations'?"},
+        {"limits: { log_level = \"info\"; };", "unknown setting; did you mean the one in 'process'?"},
+        {"limit: { };", "setting 'limit': unknown setting; did you mean 'limits'?"},
+        {"completely_else = 1;", "setting 'completely_else': unknown setting"},
+        {"limits: { handshakes = 1.5; };", "found the floating-point number 1.5, expected an integer"},
+        {"limits: { handshakes = -1; };", "found the integer -1, expected an integer from 1 to 1000000"},
+        {"limits: { handshakes = 99999999999; };", "found the integer 99999999999, expected"},
+        {"limits: { handshakes = 4294967301; };", "found the integer 4294967301, expected"},
+        {"limits: { handshakes = -99999999999999999999; };", "found the integer -9223372036854775808, expected"},
+        {"limits: { handshakes = 0x10; };", "found a hexadecimal number, expected"},
+        {"limits: { handshakes = true; };", "found the boolean true, expected an integer"},
+        {"limits: { content_depth = 65; };", "expected an integer from 4 to 64"},
+        {"limits = 5;", "setting 'limits': found the integer 5, expected a group"},
+        {"process: { pin_workers = 1; };", "expected true or false"},
+        {"process: { log_level = \"loud\"; };",
+         "found the string \"loud\", expected \"error\" or \"warning\" or \"info\" or \"debug\""},
+        {"process: { user = \"a b\"; };", "found the string \"a b\", expected a user name, or \"\" for none"},
+        {"process: { workers = 65; };", "expected an integer from 0 to 64"},
+        {"process: { state_directory = \"\"; };", "expected a path"},
+        {"limits: { parked = 5000; };", "'limits.parked': found 5000, expected at most 'handshakes', which is 4096"},
+        {"limits: { handshake_seconds = 1; };", "'limits.parked_milliseconds': found 5000, expected at most"},
+        {"limits: { http_body_bytes = 2000; };", "'limits.http_body_buffer_bytes': found 65536, expected at most"},
+        {"control: { socket_mode = 0660; };", "'control.socket_mode': found the integer 660, expected an octal mode"},
+        {"control: { socket_mode = \"0666\"; };", "gives others nothing"},
+        {"metrics: { address = \"localhost\"; };",
+         "'metrics.address': found the string \"localhost\", expected a numeric"},
+        {"certificates = ( );", "setting 'certificates': the list is empty"},
+        {"certificates = ( 5 );", "setting 'certificates[0]': found the integer 5, expected a group"},
+        {"certificates = ( { name = \"x\"; key_file = \"k\"; } );",
+         "setting 'certificates[0].chain_file': missing; expected a path"},
+        {"certificates = ( { name = \"x\"; chain_file = \"c\"; key_file = \"k\"; server_names = [ \"*.x\" ]; } );",
+         "setting 'certificates[0].server_names[0]': found the string \"*.x\", expected a host name without wildcard"},
+        {"certificates = ( { name = \"x\"; chain_file = \"c\"; key_file = \"k\"; server_names = [ \"a\", \"a\" ]; } );",
+         "the same entry stands in the list already"},
+        {"certificates = ( { name = \"x\"; chain_file = \"c\"; key_file = \"k\"; },\n"
+         "{ name = \"x\"; chain_file = \"c\"; key_file = \"k\"; } );",
+         "sagate.conf:4: setting 'certificates[1].name': the name \"x\" is taken by certificates[0]"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[2048];
+        (void)snprintf(text, sizeof text, "%s%s%s", UPSTREAMS, LISTENERS, cases[i][0]);
+        CU_ASSERT_EQUAL(bad(text, cases[i][1]), 1);
+    }
+}
+
+static void wrong_upstreams_are_named(void)
+{
+#define START "{ name = \"in\"; sp_id = \"//sp.example\"; cse_id = \"/id-in\"; "
+    static const char *const cases[][2] = {
+        {START "servers = ( ); }", "setting 'upstreams[0].servers': the list is empty"},
+        {START "}", "setting 'upstreams[0].servers': missing"},
+        {START "servers = ( { name = \"s\"; } ); }", "'upstreams[0].servers[0]': the server has no address"},
+        {START "servers = ( { name = \"s\"; http = \"localhost:80\"; coap = \"1.2.3.4:5\"; } ); }",
+         "'upstreams[0].servers[0].http': found the string \"localhost:80\", expected a numeric address and a port"},
+        {START "servers = ( { name = \"s\"; coap = \"1.2.3.4:5\"; weight = 0; } ); }",
+         "'upstreams[0].servers[0].weight': found the integer 0, expected an integer from 1 to 100"},
+        {START "servers = ( { name = \"s\"; coap = \"1.2.3.4:5\"; }, { name = \"s\"; coap = \"1.2.3.4:6\"; } ); }",
+         "'upstreams[0].servers[1].name': the name \"s\" is taken by servers[0]"},
+        {START "health_timeout_milliseconds = 5001; " SERVERS " }", "expected at most health_seconds, which is 5000"},
+        {START "coap_numbering = \"both\"; " SERVERS " }", "expected \"current\" or \"old\""},
+        {START "coap_identity = \"headers\"; " SERVERS " }", "expected \"options\" or \"none\""},
+        {START "health_path = \"no\"; " SERVERS " }", "expected a path of at most 512 bytes"},
+        {START "authorization = \"Basic x\"; " SERVERS " }", "unknown setting; did you mean 'authorization_file'?"},
+        {"{ name = \"in\"; sp_id = \"sp.example\"; cse_id = \"/id-in\"; " SERVERS " }",
+         "'upstreams[0].sp_id': found the string \"sp.example\", expected an SP-ID"},
+        {"{ name = \"in\"; sp_id = \"//SP.example\"; cse_id = \"/id-in\"; " SERVERS " }", "expected an SP-ID"},
+        {"{ name = \"in\"; sp_id = \"//a..b\"; cse_id = \"/id-in\"; " SERVERS " }", "expected an SP-ID"},
+        {"{ name = \"in\"; sp_id = \"//a\"; cse_id = \"/id-in/x\"; " SERVERS " }", "expected an SP-relative CSE-ID"},
+        {"{ name = \"in\"; cse_id = \"/id-in\"; " SERVERS " }", "'upstreams[0].sp_id': missing"},
+        {UPSTREAM ", " UPSTREAM, "'upstreams[1].name': the name \"in\" is taken by upstreams[0]"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[2048];
+        (void)snprintf(text, sizeof text, "upstreams = ( %s );\n%s", cases[i][0], LISTENERS);
+        CU_ASSERT_EQUAL(bad(text, cases[i][1]), 1);
+    }
+    CU_ASSERT_EQUAL(bad("", "setting 'upstreams': missing"), 2);
+}
+
+static void wrong_listeners_are_named(void)
+{
+#define DTLS(more) "{ name = \"d\"; transport = \"dtls\"; binding = \"coap\"; upstream = \"in\"; " more " }"
+    static const char *const cases[][2] = {
+        {DTLS("version_max = \"1.3\";"), "'listeners[0].version_max': DTLS 1.3 is not supported yet"},
+        {HTTPS("version_min = \"1.3\"; version_max = \"1.2\";"), "'listeners[0].version_min': found \"1.3\" above"},
+        {HTTPS("version_min = \"1.1\";"), "expected \"1.2\" or \"1.3\""},
+        {HTTPS("coap_numbering = \"old\";"), "means nothing for binding \"http\""},
+        {HTTPS("port = 70000;"), "'listeners[0].port': found the integer 70000, expected an integer from 1 to 65535"},
+        {HTTPS("address = \"x\";"), "'listeners[0].address': found the string \"x\", expected a numeric"},
+        {HTTPS("psk = false;"), "setting 'listeners[0]': the listener offers no credential"},
+        {HTTPS("unknown_server_name = \"refuse\";"), "\"refuse\" needs certificates"},
+        {HTTPS("certificates = [ ];"), "'listeners[0].certificates': the list is empty"},
+        {HTTPS("certificates = [ \"a\", \"zz\" ];"),
+         "'listeners[0].certificates[1]': the certificate \"zz\" is not defined"},
+        {HTTPS("certificates = [ \"a\", \"b\" ];"),
+         "'listeners[0].certificates[1]': the server name \"x.example\" of \"b\" is also one of \"a\""},
+        {"{ name = \"d\"; transport = \"dtls\"; binding = \"http\"; upstream = \"in\"; }",
+         "'listeners[0].binding': found \"http\" over transport \"dtls\", expected \"coap\""},
+        {"{ name = \"d\"; binding = \"http\"; upstream = \"in\"; }",
+         "'listeners[0].transport': missing; expected \"dtls\" or \"tls\""},
+        {"{ name = \"d\"; transport = \"tls\"; binding = \"http\"; upstream = \"inn\"; }",
+         "'listeners[0].upstream': the upstream \"inn\" is not defined; defined: \"in\", \"coap-only\""},
+        {"{ name = \"d\"; transport = \"tls\"; binding = \"http\"; upstream = \"coap-only\"; }",
+         "no server of the upstream \"coap-only\" has an address for binding \"http\""},
+        {DTLS("") ",\n" COAPS, "'listeners[1].port': 0.0.0.0:5684 over UDP collides with listeners[0] on 0.0.0.0:5684"},
+        {DTLS("") ",\n{ name = \"e\"; transport = \"dtls\"; binding = \"coap\"; upstream = \"in\"; address = "
+                  "\"127.0.0.1\"; }",
+         "127.0.0.1:5684 over UDP collides with listeners[0] on 0.0.0.0:5684"},
+        {DTLS("") ",\n" DTLS("port = 1;"), "'listeners[1].name': the name \"d\" is taken by listeners[0]"},
+        {HTTPS("port = 9464;"), "collides with the metrics address 127.0.0.1:9464"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[4096];
+        (void)snprintf(text, sizeof text,
+                       "certificates = ( { name = \"a\"; chain_file = \"c\"; key_file = \"k\"; server_names = [ "
+                       "\"x.example\" ]; },"
+                       "{ name = \"b\"; chain_file = \"c\"; key_file = \"k\"; server_names = [ \"X.example\" ]; } );\n"
+                       "upstreams = ( %s, { name = \"coap-only\"; sp_id = \"//sp.example\"; cse_id = \"/id-in\";\n"
+                       "servers = ( { name = \"s\"; coap = \"127.0.0.1:5683\"; } ); } );\nlisteners = ( %s );\n",
+                       UPSTREAM, cases[i][0]);
+        CU_ASSERT_EQUAL(bad(text, cases[i][1]), 1);
+    }
+}
+
+static void addresses_that_do_not_collide(void)
+{
+    struct config *config = good(UPSTREAMS "listeners = ( " DTLS("") ", " HTTPS(
+        "port = 5684;") ",\n"
+                        "{ name = \"e\"; transport = \"dtls\"; binding = \"coap\"; upstream = \"in\"; address = "
+                        "\"::\"; },\n"
+                        "{ name = \"f\"; transport = \"dtls\"; binding = \"coap\"; upstream = \"in\"; address = "
+                        "\"127.0.0.1\"; port = 1; },\n"
+                        "{ name = \"g\"; transport = \"dtls\"; binding = \"coap\"; upstream = \"in\"; address = "
+                        "\"127.0.0.2\"; port = 1; } );");
+    CU_ASSERT_EQUAL(config->listener_count, 5);
+    config_free(config);
+}
+
+static void every_error_is_told(void)
+{
+    CU_ASSERT_EQUAL(bad("process: { workers = -1; usr = \"x\"; };\n" UPSTREAMS
+                        "listeners = ( { name = \"\"; transport = 1; binding = \"x\"; port = 0; } );",
+                        "setting 'listeners[0].port'"),
+                    7);
+    // Hundreds of them are counted, not shown.
+    struct text text = {0};
+    struct config *config = NULL;
+    struct config_errors errors;
+    for (int i = 0; i < 500; i++)
+        text_add(&text, "wrong%d = 1;\n", i);
+    CU_ASSERT_EQUAL(load(text.data, &config, &errors), SAGATE_ECONFIG);
+    CU_ASSERT_EQUAL(errors.count, 502);
+    CU_ASSERT_PTR_NOT_NULL(strstr(errors.text, "further errors are not shown"));
+    CU_ASSERT_PTR_NULL(strstr(errors.text, "wrong300"));
+    config_errors_free(&errors);
+    text_free(&text);
+}
+
+static void too_many_are_refused(void)
+{
+    struct text text = {0};
+    text_add(&text, UPSTREAMS "listeners = ( ");
+    for (int i = 0; i < 65; i++)
+        text_add(&text, "%s{ name = \"l%d\"; transport = \"dtls\"; binding = \"coap\"; upstream = \"in\"; port = %d; }",
+                 i == 0 ? "" : ",", i, 1000 + i);
+    text_add(&text, " );");
+    CU_ASSERT_EQUAL(bad(text.data, "setting 'listeners': found 65 entries, expected at most 64"), 1);
+    text_free(&text);
+    text_add(&text,
+             LISTENERS "upstreams = ( " UPSTREAM ", { name = \"b\"; sp_id = \"//b\"; cse_id = \"/b\"; servers = ( ");
+    for (int i = 0; i < 64; i++)
+        text_add(&text, "%s{ name = \"s%d\"; coap = \"127.0.0.1:1\"; }", i == 0 ? "" : ",", i);
+    text_add(&text, " ); } );");
+    CU_ASSERT_EQUAL(
+        bad(text.data, "'upstreams[1].servers': found 65 servers in all upstreams up to here, expected at most 64"), 1);
+    text_free(&text);
+}
+
+static void syntax_errors_have_a_place(void)
+{
+    CU_ASSERT_EQUAL(bad("process: { };\nlimits: {\nhandshakes = = 5;\n};\n", "sagate.conf:3: syntax error"), 1);
+    CU_ASSERT_EQUAL(bad("limits: { };\nlimits: { };\n", "sagate.conf:2: duplicate setting name"), 1);
+    CU_ASSERT_EQUAL(
+        bad("\n\nprocess: { user = \"nobody\n; };\n", "sagate.conf:3: the string that begins here never ends"), 1);
+    CU_ASSERT_EQUAL(bad("\n/* never\n", "sagate.conf:2: the comment that begins here never ends"), 1);
+    struct config *config = good(UPSTREAMS LISTENERS "# a comment without a line break at the end");
+    config_free(config);
+}
+
+static void includes(void)
+{
+    char path[256], text[1024], expected[600];
+    put("up.conf", "\n" UPSTREAMS, 0644);
+    put("li.conf", "# listeners\n@include \"up.conf\"\n" LISTENERS, 0644);
+    struct config *config = good("/*\n@include \"comment\"\n*/\n  @include \"li.conf\" # both\nlimits = { };");
+    CU_ASSERT_EQUAL(config->upstream_count, 1);
+    config_free(config);
+    put("li.conf", "\n\nlisteners = ( " COAPS ",\n" DTLS("port = 0;") " );", 0644);
+    path_of("li.conf", path);
+    (void)snprintf(expected, sizeof expected, "%s:4: setting 'listeners[1].port': found the integer 0", path);
+    CU_ASSERT_EQUAL(bad("@include \"li.conf\"\n" UPSTREAMS, expected), 2);
+    (void)snprintf(text, sizeof text, "@include \"%s\"\n\nlimits: { x = 1; };\n%s", path, UPSTREAMS);
+    CU_ASSERT_EQUAL(bad(text, "sagate.conf:3: setting 'limits.x': unknown setting"), 3);
+    CU_ASSERT_EQUAL(bad("\n@include \"missing.conf\"\n", "sagate.conf:2: cannot include"), 1);
+    CU_ASSERT_EQUAL(bad("@include \"missing.conf\"\n", "No such file or directory"), 1);
+    CU_ASSERT_EQUAL(bad("@include \".\"\n", "it is no regular file"), 1);
+    CU_ASSERT_EQUAL(bad("@include missing\n", "sagate.conf:1: malformed @include"), 1);
+    put("li.conf", "@include \"li.conf\"\n", 0644);
+    CU_ASSERT_EQUAL(bad("@include \"li.conf\"\n", "the file includes itself"), 1);
+    struct config_errors errors;
+    CU_ASSERT_EQUAL(config_parse(" @include \"li.conf\"\n", &config, &errors), SAGATE_ECONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(errors.text, "configuration text:1: @include is not allowed here"));
+    config_errors_free(&errors);
+}
+
+static void files_that_cannot_be_read(void)
+{
+    struct config *config = NULL;
+    struct config_errors errors;
+    static const char *const cases[][2] = {{"/nowhere/sagate.conf", "No such file or directory"},
+                                           {"/dev/null", "it is no regular file"},
+                                           {"/tmp", "it is no regular file"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CU_ASSERT_EQUAL(config_load(cases[i][0], &config, &errors), SAGATE_ECONFIG);
+        CU_ASSERT_EQUAL(errors.count, 1);
+        CU_ASSERT_PTR_NOT_NULL(strstr(errors.text, cases[i][1]));
+        config_errors_free(&errors);
+    }
+}
+
+static void authorization_is_guarded(void)
+{
+#define AUTH UPSTREAM_AUTH LISTENERS
+#define UPSTREAM_AUTH                                                                                     \
+    "upstreams = ( { name = \"in\"; sp_id = \"//sp.example\"; cse_id = \"/id-in\"; authorization_file = " \
+    "\"auth\"; " SERVERS " } );\n"
+    put("auth", "Basic c2FnYXRlOnNlY3JldA==", 0600);
+    struct config *config = good(AUTH);
+    CU_ASSERT_STRING_EQUAL(config->upstreams[0].authorization, "Basic c2FnYXRlOnNlY3JldA==");
+    config_free(config);
+    put("auth", "Basic c2FnYXRlOnNlY3JldA==", 0640);
+    CU_ASSERT_EQUAL(bad(AUTH, "chmod 600"), 1);
+    put("auth", "Basic one\nBasic two\n", 0600);
+    CU_ASSERT_EQUAL(bad(AUTH, "is not one line with the value of an Authorization header"), 1);
+    put("auth", "nothing", 0600);
+    CU_ASSERT_EQUAL(bad(AUTH, "is not one line"), 1);
+    char path[256];
+    path_of("auth", path);
+    CU_ASSERT_EQUAL(unlink(path), 0);
+    CU_ASSERT_EQUAL(bad(AUTH, "'upstreams[0].authorization_file': cannot read"), 1);
+}
+
+static char *read_text(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    char *text = calloc(1, 1 << 18);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    CU_ASSERT_TRUE(fread(text, 1, (1 << 18) - 1, file) > 0);
+    (void)fclose(file);
+    return text;
+}
+
+// conf/sagate.conf: what is commented out says the default, so the file means the same without the '#'.
+static void example_says_the_defaults(void)
+{
+    char *example = read_text("conf/sagate.conf");
+    struct config *plain = good(example);
+    for (char *line = example; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        char *sign = line + strspn(line, " ");
+        if (sign[0] != '#' || sign[1] != ' ')
+            continue;
+        // A setting, or what holds one: "# name = …", "#     {", "# );".
+        const char *word = sign + 1 + strspn(sign + 1, " ");
+        size_t name = strspn(word, "abcdefghijklmnopqrstuvwxyz_");
+        if ((name > 0 && strncmp(word + name, " = ", 3) == 0) || strchr("{})", *word) != NULL)
+            *sign = ' ';
+    }
+    // Two things are no defaults: certificates, and what depends on a listener's transport or number of cores.
+    struct config_errors errors;
+    struct config *full = NULL;
+    CU_ASSERT_EQUAL_FATAL(load(example, &full, &errors), SAGATE_OK);
+    CU_ASSERT_EQUAL(full->certificate_count, 1);
+    CU_ASSERT_EQUAL(full->listeners[0].certificate_count, 1);
+    full->listeners[0].certificate_count = 0;
+    full->certificate_count = 0;
+    char *text = config_write_text(full);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    CU_ASSERT_STRING_EQUAL(text, plain->text);
+    free(text);
+    full->listeners[0].certificate_count = 1;
+    full->certificate_count = 1;
+    // Every setting is there.
+    for (const struct tree_group *const *group = table_all; *group != NULL; group++) {
+        for (size_t i = 0; i < (*group)->count; i++) {
+            const struct tree_setting *s = &(*group)->settings[i];
+            char there[80];
+            (void)snprintf(there, sizeof there, "%s%s", s->name, s->kind == TREE_NESTED ? "" : " = ");
+            if ((s->flags & TREE_TEXT_ONLY) == 0)
+                CU_ASSERT_PTR_NOT_NULL(strstr(example, there));
+        }
+    }
+    config_free(full);
+    config_free(plain);
+    free(example);
+}
+
+// docs/configuration.md: one row per setting, with the range and default of the table.
+static void reference_is_complete(void)
+{
+    char *reference = read_text("docs/configuration.md");
+    for (const struct tree_group *const *group = table_all; *group != NULL; group++) {
+        for (size_t i = 0; i < (*group)->count; i++) {
+            const struct tree_setting *s = &(*group)->settings[i];
+            char row[160];
+            if ((s->flags & TREE_TEXT_ONLY) != 0 || s->kind == TREE_NESTED)
+                continue;
+            (void)snprintf(row, sizeof row, "| `%s` |", s->name);
+            if (s->kind == TREE_NUMBER && s->default_value >= s->min)
+                (void)snprintf(row, sizeof row, "| `%s` | integer | %u to %u | %u |", s->name, s->min, s->max,
+                               s->default_value);
+            if (strstr(reference, row) == NULL)
+                printf("\nmissing in docs/configuration.md: %s\n", row);
+            CU_ASSERT_PTR_NOT_NULL(strstr(reference, row));
+        }
+    }
+    free(reference);
+}
+
+static void random_texts_never_crash(void)
+{
+    struct config *whole = NULL;
+    struct config_errors errors;
+    put("auth", "Bearer very-secret-token\n", 0600);
+    CU_ASSERT_EQUAL_FATAL(load(everything, &whole, &errors), SAGATE_OK);
+    size_t len = strlen(whole->text);
+    char *text = malloc(len + 1);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    // Every character is lost once; what comes of it is an error or a configuration, and never a loss of memory.
+    for (size_t i = 0; i < len; i++) {
+        struct config *config = NULL;
+        memcpy(text, whole->text, i);
+        memcpy(text + i, whole->text + i + 1, len - i);
+        int result = config_parse(text, &config, &errors);
+        CU_ASSERT_EQUAL(result == SAGATE_OK, errors.count == 0);
+        CU_ASSERT_TRUE(result == SAGATE_OK || result == SAGATE_ECONFIG);
+        if (errors.text != NULL)
+            CU_ASSERT_PTR_NULL(strstr(errors.text, "very-secret"));
+        config_errors_free(&errors);
+        config_free(config);
+    }
+    free(text);
+    config_free(whole);
+}
+
+static const struct unit_test tests[] = {
+    {"the smallest configuration has the defaults", smallest_has_defaults},
+    {"everything is read and survives", everything_is_read},
+    {"wrong values are named", wrong_values_are_named},
+    {"wrong upstreams are named", wrong_upstreams_are_named},
+    {"wrong listeners are named", wrong_listeners_are_named},
+    {"addresses that do not collide", addresses_that_do_not_collide},
+    {"every error is told", every_error_is_told},
+    {"too many are refused", too_many_are_refused},
+    {"syntax errors have a place", syntax_errors_have_a_place},
+    {"includes", includes},
+    {"files that cannot be read", files_that_cannot_be_read},
+    {"authorization is guarded", authorization_is_guarded},
+    {"the example says the defaults", example_says_the_defaults},
+    {"the reference is complete", reference_is_complete},
+    {"damaged texts never crash", random_texts_never_crash},
+};
+
+// libconfig 1.5 loses the strings of a list that a syntax error cuts short.
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libconfig.so";
+}
+
+int main(void)
+{
+    if (mkdtemp(folder) == NULL)
+        return EXIT_FAILURE;
+    int result = unit_main("config", tests, sizeof tests / sizeof *tests);
+    static const char *const files[] = {"sagate.conf", "auth", "up.conf", "li.conf"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[256];
+        path_of(files[i], path);
+        (void)unlink(path);
+    }
+    (void)rmdir(folder);
+    return result;
+}
