@@ -119,6 +119,7 @@ static void upstreams_are_named(void)
 static void text_is_well_formed(void)
 {
     struct metrics_source source = fresh();
+    source.value_count = 0; // the control process's own are checked where they are made
     char *text = render(&source);
     char *documents = NULL;
     size_t len = 0;
