@@ -119,7 +119,7 @@ static int read_file(struct control *control, struct credentials **out)
     }
     for (size_t i = 0; i < pending->file_count; i++) {
         if (strcmp(pending->files[i].path, path) == 0)
-            return credentials_read(pending->files[i].fd, path, control->supervisor_uid, out, &pending->errors);
+            return credentials_read(pending->files[i].fd, path, geteuid(), out, &pending->errors);
     }
     complain(&pending->errors, "%s: the supervisor has not opened this credentials file", path);
     return SAGATE_ECONFIG;

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum { EXPIRY_CHECK_SECONDS = 60, OWNERS_BATCH = PLANE_MESSAGE_MAX - 64 };
@@ -304,11 +303,6 @@ static void control_free(struct control *control)
 
 static bool start(struct control *control)
 {
-    struct ucred peer = {.uid = (uid_t)-1};
-    socklen_t len = sizeof peer;
-    if (getsockopt(control->supervisor_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
-        return false;
-    control->supervisor_uid = peer.uid;
     control->started_at = clock_wall();
     control->workers_events = (struct workers_events){control, on_message, on_greeted, on_idle};
     control->resolver_events = (struct resolver_events){control, on_revoked, on_principal, on_owner};

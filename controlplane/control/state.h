@@ -38,7 +38,6 @@ struct operation; // a command that waits for workers or the supervisor
 struct control {
     struct event_base *base;
     int supervisor_fd;
-    uid_t supervisor_uid;
     struct event *supervisor_readable, *expiry, *terminate;
 
     struct pending pending;
