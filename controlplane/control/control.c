@@ -85,10 +85,9 @@ static void on_greeted(void *context, unsigned worker)
 {
     struct control *control = context;
     send_sets(control, worker);
-    if (control->draining) {
-        struct plane_message message = {.type = PLANE_DRAIN, .drain = {.on = 1}};
-        (void)workers_send(control->workers, worker, &message);
-    }
+    // Also "off": a worker may drain by order of a control process that is gone.
+    struct plane_message drain = {.type = PLANE_DRAIN, .drain = {.on = control->draining ? 1 : 0}};
+    (void)workers_send(control->workers, worker, &drain);
     if (control->log_level_set) {
         struct plane_message message = {.type = PLANE_LOG_LEVEL, .log_level = {.level = (uint8_t)log_get_level()}};
         (void)workers_send(control->workers, worker, &message);
@@ -304,6 +303,8 @@ static void control_free(struct control *control)
 static bool start(struct control *control)
 {
     control->started_at = clock_wall();
+    // So that an answer to the process before this one is not taken for one of ours.
+    control->last_ticket = (uint64_t)control->started_at << 20;
     control->workers_events = (struct workers_events){control, on_message, on_greeted, on_idle};
     control->resolver_events = (struct resolver_events){control, on_revoked, on_principal, on_owner};
     control->handler = (struct control_handler){control, commands_dispatch};

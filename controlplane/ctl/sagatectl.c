@@ -116,6 +116,7 @@ static json_t *ask(struct session *session, const char *name, json_t *command)
             (void)json_dumpf(answer, stdout, JSON_INDENT(2));
         (void)fprintf(stderr, "%ssagatectl: %s\n", session->options.json ? "\n" : "",
                       error == NULL ? "refused" : error);
+        json_decref(answer);
         exit(EXIT_REFUSED);
     }
     return answer;
@@ -565,9 +566,57 @@ static json_int_t parse_limit(const char *text)
     return value;
 }
 
+enum { JSON = 256, IDENTITY_OPTION, LIMIT_OPTION, KEY_FILE, AE_ID, CSE_ID, EXPIRES, VERSION };
+
+static void take_ae_id(struct options *options, const char *text)
+{
+    if (options->ae_ids == NULL)
+        options->ae_ids = json_array();
+    if (json_array_append_new(options->ae_ids, json_string(text)) != 0)
+        stop("--ae-id: not UTF-8");
+}
+
+static void take_option(struct options *options, int option)
+{
+    switch (option) {
+    case 's':
+        options->socket = optarg;
+        break;
+    case JSON:
+        options->json = true;
+        break;
+    case IDENTITY_OPTION:
+        options->identity = optarg;
+        break;
+    case LIMIT_OPTION:
+        options->limit = parse_limit(optarg);
+        options->limit_set = true;
+        break;
+    case KEY_FILE:
+        options->key_file = optarg;
+        break;
+    case AE_ID:
+        take_ae_id(options, optarg);
+        break;
+    case CSE_ID:
+        options->cse_id = optarg;
+        break;
+    case EXPIRES:
+        options->expires = optarg;
+        break;
+    case 'h':
+        (void)fputs(usage_text, stdout);
+        exit(EXIT_SUCCESS);
+    case VERSION:
+        (void)puts("sagatectl " SAGATE_VERSION);
+        exit(EXIT_SUCCESS);
+    default:
+        exit(EXIT_TROUBLE); // getopt has said why
+    }
+}
+
 int main(int argc, char **argv)
 {
-    enum { JSON = 256, IDENTITY_OPTION, LIMIT_OPTION, KEY_FILE, AE_ID, CSE_ID, EXPIRES, VERSION };
     static const struct option longs[] = {
         {"socket", required_argument, NULL, 's'},
         {"json", no_argument, NULL, JSON},
@@ -582,49 +631,10 @@ int main(int argc, char **argv)
         {NULL, 0, NULL, 0},
     };
     struct session session = {.options = {.socket = "/run/sagate/control.sock"}};
-    struct options *options = &session.options;
     control_json_wipes();
     int option;
-    while ((option = getopt_long(argc, argv, "s:h", longs, NULL)) != -1) {
-        switch (option) {
-        case 's':
-            options->socket = optarg;
-            break;
-        case JSON:
-            options->json = true;
-            break;
-        case IDENTITY_OPTION:
-            options->identity = optarg;
-            break;
-        case LIMIT_OPTION:
-            options->limit = parse_limit(optarg);
-            options->limit_set = true;
-            break;
-        case KEY_FILE:
-            options->key_file = optarg;
-            break;
-        case AE_ID:
-            if (options->ae_ids == NULL)
-                options->ae_ids = json_array();
-            if (json_array_append_new(options->ae_ids, json_string(optarg)) != 0)
-                stop("--ae-id: not UTF-8");
-            break;
-        case CSE_ID:
-            options->cse_id = optarg;
-            break;
-        case EXPIRES:
-            options->expires = optarg;
-            break;
-        case 'h':
-            (void)fputs(usage_text, stdout);
-            return EXIT_SUCCESS;
-        case VERSION:
-            (void)puts("sagatectl " SAGATE_VERSION);
-            return EXIT_SUCCESS;
-        default:
-            return EXIT_TROUBLE;
-        }
-    }
+    while ((option = getopt_long(argc, argv, "s:h", longs, NULL)) != -1)
+        take_option(&session.options, option);
     session.words = argv + optind;
     session.word_count = (size_t)(argc - optind);
     if (session.word_count == 0) {
@@ -632,7 +642,7 @@ int main(int argc, char **argv)
         return EXIT_TROUBLE;
     }
     int status = run(&session);
-    json_decref(options->ae_ids);
+    json_decref(session.options.ae_ids);
     if (session.in != NULL)
         (void)fclose(session.in);
     if (session.out != NULL)
