@@ -1,0 +1,14 @@
+// What the supervisor sends: configurations, descriptors, news of processes. Private to this folder.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#ifndef SAGATE_CONTROLPLANE_CONTROL_CONFIGURE_H
+#define SAGATE_CONTROLPLANE_CONTROL_CONFIGURE_H
+
+#include "controlplane/control/state.h"
+
+// Event callback for the supervisor's socket; ends the loop when that closes. `context` is the struct control.
+void configure_on_supervisor(evutil_socket_t fd, short what, void *context);
+
+// Drops a configuration that was begun.
+void configure_discard(struct control *control);
+
+#endif
