@@ -208,23 +208,25 @@ def test_originator_of_every_block_is_checked(t):
 
 def test_second_originator_across_blocks(t):
     s = Sagate(t)
-    body = b'{"fr":"Cdev2",' + b" " * 498 + b'"m2m:cin":{"con":"1"}}'
+    member = b'{"fr":"Cdev2",'
+    # The block that has the member whole, and blocks of 16 bytes that cut its name in two.
+    cases = {"whole": (5, member + b" " * 600), "cut": (0, b" " * 13 + member + b" " * 20)}
     with s.dtls(DEV1) as client:
         make(client)
-        for cut in (512, 4):  # in one block, and with the name of the member cut in two
-            size_exponent = 5 if cut == 512 else 0
-            parts = [body[i:i + (16 << size_exponent)] for i in range(0, len(body), 16 << size_exponent)]
+        for name, (size_exponent, start) in cases.items():
+            body, size = start + b'"m2m:cin":{"con":"1"}}', 16 << size_exponent
+            parts = [body[i:i + size] for i in range(0, len(body), size)]
             refused = False
             for n, part in enumerate(parts):
                 value = n << 4 | (8 if n < len(parts) - 1 else 0) | size_exponent
-                answer = client.request("post", "cse-in/dev1/data", origin="Cdev1", rqi=f"cut{cut}", ty=4, body=part,
+                answer = client.request("post", "cse-in/dev1/data", origin="Cdev1", rqi=name, ty=4, body=part,
                                         options=[(27, value.to_bytes(3, "big").lstrip(b"\0"))])
-                check(answer is not None, f"block {n}: no answer")
+                check(answer is not None, f"{name}, block {n}: no answer")
                 if answer.code >> 5 >= 4:
                     refused = True
                     break
-            check(refused, f"blocks of {16 << size_exponent}: not refused")
-    check(not s.cse.records(rqi="cut512") and not s.cse.records(rqi="cut4"), "the CSE carried it out")
+            check(refused, f"{name}: not refused")
+            equal(s.cse.records(rqi=name), [], f"{name}: the CSE has the whole of it")
 
 
 def test_unknown_options(t):
