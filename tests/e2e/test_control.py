@@ -63,7 +63,10 @@ def test_identities(t):
         check(credential.identity in text, f"{credential.identity} is not listed")
     no_keys(text, "identities list")
     new = Credential("new@sp.example", "key-of-the-new-identity", ["Cnew"])
-    s.command("identities add", identity=new.identity, key_hex=new.hex, ae_ids=["Cnew"])
+    key_file = t.dir / "new.key"
+    key_file.write_text(new.hex + "\n")
+    key_file.chmod(0o600)
+    s.ctl("identities", "add", new.identity, "--key-file", str(key_file), "--ae-id", "Cnew")
     with s.tls(new) as stream:
         equal(use(stream, "Cnew"), 2000, "an identity added at run time")
         s.command("identities add", ok=False, identity=new.identity, key_hex=new.hex, ae_ids=["Cnew"])
