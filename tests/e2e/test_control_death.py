@@ -1,0 +1,107 @@
+# The control process is killed under traffic: associations go on, no request is lost, and it comes back.
+# SPDX-License-Identifier: GPL-3.0-or-later
+import os
+import signal
+import threading
+import time
+
+from lib import DEV1, DEV2, Sagate, WILD_C, ae, check, equal, settle, wait_for
+
+
+def test_kill_9_under_traffic(t):
+    s = Sagate(t)
+    stream, client = s.tls(DEV1), s.dtls(DEV2)
+    equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="h-first").rsc, 2000)
+    equal(client.request("get", "cse-in", origin="Cdev2", rqi="c-first").rsc, 2000)
+    stop, sent, wrong = threading.Event(), {"h": 0, "c": 0}, []
+
+    def http():
+        while not stop.is_set():
+            sent["h"] += 1
+            rqi = f"h{sent['h']}"
+            try:
+                answer = stream.request("GET", "/cse-in", origin="Cdev1", rqi=rqi)
+                if answer.rsc != 2000 or answer.header("X-M2M-RI") != rqi:
+                    wrong.append(f"{rqi}: {answer}")
+            except Exception as error:
+                wrong.append(f"{rqi}: {error}")
+                return
+
+    def coap():
+        while not stop.is_set():
+            sent["c"] += 1
+            rqi = f"c{sent['c']}"
+            try:
+                answer = client.request("get", "cse-in", origin="Cdev2", rqi=rqi)
+                if answer is None or answer.rsc != 2000 or answer.rqi != rqi:
+                    wrong.append(f"{rqi}: {answer}")
+            except Exception as error:
+                wrong.append(f"{rqi}: {error}")
+                return
+
+    threads = [threading.Thread(target=f) for f in (http, coap)]
+    for thread in threads:
+        thread.start()
+    settle(0.5)
+    for _ in range(2):
+        before = s.pids()
+        killed = time.monotonic()
+        os.kill(before["control"], signal.SIGKILL)
+
+        def back():
+            try:
+                return s.pids()["control"] != before["control"]
+            except (AssertionError, OSError, KeyError):
+                return False
+
+        wait_for(back, "the control process is back", 5)
+        print(f"the control process was back after {time.monotonic() - killed:.2f} s")
+        after = s.pids()
+        equal((after["supervisor"], after["data"]), (before["supervisor"], before["data"]), "the other processes")
+        # New associations need the control process: they are served again.
+        with s.tls(DEV2) as other:
+            equal(other.request("GET", "/cse-in", origin="Cdev2", rqi="new").rsc, 2000, "a new association")
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    equal(wrong, [], "requests that were lost or wrong")
+    check(sent["h"] > 5 and sent["c"] > 5, f"too little traffic: {sent}")
+    for kind in "hc":
+        equal(len([r for r in s.cse.records() if (r["rqi"] or "").startswith(kind) and r["rqi"][1:].isdigit()]), sent[kind],
+              "requests that reached the CSE, each once")
+
+
+def test_handshake_waits_for_the_control_process(t):
+    s = Sagate(t)
+    os.kill(s.pids()["control"], signal.SIGKILL)
+    with s.tls(DEV1) as stream:  # at once, while there is no control process
+        equal(stream.request("GET", "/cse-in", origin="Cdev1").rsc, 2000)
+
+
+def test_registrations_survive(t):
+    s = Sagate(t)
+    with s.tls(WILD_C) as stream:
+        aei = stream.request("POST", "/cse-in", origin="C", ty=2, body=ae("x")).json["m2m:ae"]["aei"]
+        before = s.pids()["control"]
+        os.kill(before, signal.SIGKILL)
+        equal(stream.request("GET", "/cse-in", origin=aei).rsc, 2000, "on the same association")
+    wait_for(s.ready, "ready again")
+    with s.tls(WILD_C) as stream:
+        equal(stream.request("GET", "/cse-in", origin=aei).rsc, 2000, "on a new association")
+
+
+def test_killed_data_process_is_restarted(t):
+    s = Sagate(t)
+    before = s.pids()
+    os.kill(before["data"], signal.SIGKILL)
+
+    def back():
+        try:
+            return s.ready() and s.pids()["data"] not in (0, before["data"])
+        except AssertionError:
+            return False
+
+    wait_for(back, "the data process is back")
+    with s.tls(DEV1) as stream:
+        equal(stream.request("GET", "/cse-in", origin="Cdev1").rsc, 2000)
+    equal(s.coap(DEV1, "get", "/cse-in", origin="Cdev1").rsc, 2000)
