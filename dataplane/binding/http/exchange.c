@@ -1,0 +1,371 @@
+// One request on its way to a CSE: its body is checked and sent whole, or streamed with its end held back until the
+// check is done.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
+#include "dataplane/binding/http/internal.h"
+
+static void on_deadline(struct timer *timer, void *context, uint64_t now_ms);
+
+struct http_exchange *http_exchange_new(struct http_conn *conn)
+{
+    struct http *http = conn->http;
+    struct http_exchange *exchange = calloc(1, sizeof *exchange);
+    if (exchange == NULL)
+        return NULL;
+    exchange->http = http;
+    exchange->conn = conn;
+    http_head_init(&exchange->head, HTTP_REQUEST_HEAD, http->config->limits.http_head_bytes);
+    exchange->deadline = (struct timer){.fire = on_deadline, .context = exchange};
+    exchange->next = http->exchanges;
+    exchange->link = &http->exchanges;
+    if (http->exchanges != NULL)
+        http->exchanges->link = &exchange->next;
+    http->exchanges = exchange;
+    return exchange;
+}
+
+static void leave_upstream(struct http_exchange *exchange, bool answered)
+{
+    struct http *http = exchange->http;
+    struct http_client *client = exchange->client;
+    timer_cancel(&exchange->deadline);
+    if (exchange->queued)
+        http_pool_unqueue(exchange);
+    exchange->client = NULL;
+    if (client != NULL) {
+        client->exchange = NULL;
+        http_client_drop(client);
+    }
+    if (!exchange->begun)
+        return;
+    exchange->begun = false;
+    http->in_flight--;
+    if (exchange->conn != NULL)
+        exchange->conn->device->in_flight--;
+    if (exchange->server != NULL)
+        upstream_end(http->options.upstreams, exchange->server, CONFIG_HTTP, answered,
+                     http->now_us - exchange->started_us);
+}
+
+void http_exchange_end(struct http_exchange *exchange, bool answered)
+{
+    leave_upstream(exchange, answered);
+    if (exchange->conn != NULL)
+        exchange->conn->exchange = NULL;
+    *exchange->link = exchange->next;
+    if (exchange->next != NULL)
+        exchange->next->link = exchange->link;
+    principal_release(exchange->principal);
+    http_request_release(&exchange->request);
+    http_head_release(&exchange->head);
+    buffer_release(&exchange->body);
+    buffer_release(&exchange->answer);
+    free(exchange->scan);
+    free(exchange);
+}
+
+// A CSE is not to blame for a device that goes away, so this counts as answered.
+void http_exchange_abandon(struct http_exchange *exchange)
+{
+    struct http_conn *conn = exchange->conn;
+    if (exchange->sent && exchange->client != NULL && exchange->pending.kind != 0) {
+        conn->device->in_flight--;
+        conn->exchange = NULL;
+        exchange->conn = NULL;
+        http_client_unpause(exchange->client);
+        return;
+    }
+    http_exchange_end(exchange, true);
+}
+
+static void refuse(struct http_exchange *exchange, const struct http_problem *problem)
+{
+    if (exchange->conn == NULL) {
+        http_exchange_end(exchange, true);
+    } else if (exchange->answering) {
+        struct http_conn *conn = exchange->conn;
+        http_exchange_end(exchange, true);
+        http_conn_close(conn);
+    } else {
+        http_conn_refuse(exchange->conn, problem);
+    }
+}
+
+void http_exchange_unanswered(struct http_exchange *exchange, const char *debug)
+{
+    const struct http_problem problem = {.status = onem2m_rsc_http(RSC_TARGET_NOT_REACHABLE),
+                                         .rsc = RSC_TARGET_NOT_REACHABLE,
+                                         .stat = STAT_REFUSED_UNAVAILABLE,
+                                         .debug = debug};
+    leave_upstream(exchange, false);
+    refuse(exchange, &problem);
+}
+
+static void on_deadline(struct timer *timer, void *context, uint64_t now_ms)
+{
+    struct http_exchange *exchange = context;
+    const struct http_problem problem = {.status = onem2m_rsc_http(RSC_REQUEST_TIMEOUT),
+                                         .rsc = RSC_REQUEST_TIMEOUT,
+                                         .stat = STAT_REFUSED_TIMEOUT,
+                                         .debug = "the CSE did not answer in time"};
+    (void)timer;
+    http_set_ms(exchange->http, now_ms);
+    leave_upstream(exchange, false);
+    refuse(exchange, &problem);
+}
+
+int http_exchange_body_begin(struct http_exchange *exchange)
+{
+    exchange->scan = malloc(content_scan_size());
+    if (exchange->scan == NULL)
+        return SAGATE_ENOMEM;
+    content_scan_init(exchange->scan, exchange->request.content, content_originator_fields,
+                      sizeof content_originator_fields / sizeof *content_originator_fields,
+                      exchange->http->config->limits.content_depth);
+    return SAGATE_OK;
+}
+
+// Ends a request whose content does not pass. The CSE has seen at most an incomplete message, whose connection is
+// aborted here.
+static void refuse_content(struct http_exchange *exchange, int rsc, enum stat stat, const char *debug)
+{
+    const struct http_problem problem = {onem2m_rsc_http(rsc), rsc, stat, debug, exchange->streaming};
+    leave_upstream(exchange, true);
+    refuse(exchange, &problem);
+}
+
+// The whole content is known: does it name a second originator?
+static bool check_content(struct http_exchange *exchange)
+{
+    if (exchange->scan == NULL)
+        return true;
+    if (content_scan_end(exchange->scan) != SAGATE_OK) {
+        refuse_content(exchange, RSC_BAD_REQUEST, STAT_REFUSED_CONTENT, "content is malformed");
+        return false;
+    }
+    for (size_t i = 0; i < sizeof content_originator_fields / sizeof *content_originator_fields; i++) {
+        const struct content_found *found = content_scan_found(exchange->scan, i);
+        int rsc = 0;
+        if (found->count == 0)
+            continue;
+        if (found->differs)
+            rsc = RSC_BAD_REQUEST;
+        else
+            rsc = pep_check_second(exchange->http->options.pep, exchange->conn->device, &exchange->request.primitive,
+                                   &exchange->verdict, slice_of(found->value, found->len));
+        if (rsc != 0) {
+            refuse_content(exchange, rsc, STAT_REFUSED_SECOND_ORIGINATOR, "the content names another originator");
+            return false;
+        }
+    }
+    return true;
+}
+
+static int unavailable(struct http_problem *problem, enum stat stat, const char *debug)
+{
+    *problem = (struct http_problem){503, RSC_TARGET_NOT_REACHABLE, stat, debug, false};
+    return SAGATE_EUNAVAILABLE;
+}
+
+void http_exchange_wait(struct http_exchange *exchange)
+{
+    if (exchange->upstream == NULL)
+        return; // after a reload without it: what was set stays
+    uint64_t wait = exchange->upstream->request_milliseconds;
+    if (exchange->request.expires_ms < wait)
+        wait = exchange->request.expires_ms;
+    timer_set(exchange->http->options.wheel, &exchange->deadline, http_now_ms(exchange->http) + wait);
+}
+
+static int claim_server(struct http_exchange *exchange, struct http_problem *problem)
+{
+    struct http *http = exchange->http;
+    struct device *device = exchange->conn->device;
+    const struct pep_verdict *verdict = &exchange->verdict;
+    const struct config_server *server = NULL;
+    struct slice who = slice_of(verdict->originator, verdict->originator_len);
+    if (who.len == 0)
+        who = slice_text(exchange->principal->credential_id);
+    if (device->in_flight >= http->config->limits.requests_per_association) {
+        http_count(http, STAT_LIMIT_IN_FLIGHT_ASSOCIATION);
+        return unavailable(problem, STAT_REFUSED_LIMIT, "too many requests of this association");
+    }
+    if (upstream_pick(http->options.upstreams, device->upstream_index, CONFIG_HTTP, who, &server) != SAGATE_OK)
+        return unavailable(problem, STAT_REFUSED_UNAVAILABLE, "no CSE is reachable");
+    if (upstream_begin(http->options.upstreams, device->upstream, server, CONFIG_HTTP) != SAGATE_OK) {
+        http_count(http, STAT_LIMIT_IN_FLIGHT_UPSTREAM);
+        return unavailable(problem, STAT_REFUSED_LIMIT, "too many requests wait for the CSE");
+    }
+    exchange->begun = true;
+    exchange->upstream = device->upstream;
+    exchange->upstream_index = device->upstream_index;
+    exchange->server = server;
+    exchange->started_us = http->now_us;
+    device->in_flight++;
+    http->in_flight++;
+    exchange->pool = http_pool_get(http, device->upstream, server);
+    return exchange->pool == NULL ? unavailable(problem, STAT_REFUSED_LIMIT, "no memory for this") : SAGATE_OK;
+}
+
+// Gives the request to a CSE. The exchange may be gone afterwards.
+static void begin(struct http_exchange *exchange)
+{
+    struct http_problem problem;
+    if (claim_server(exchange, &problem) != SAGATE_OK) {
+        leave_upstream(exchange, true);
+        refuse(exchange, &problem);
+        return;
+    }
+    http_exchange_wait(exchange);
+    int result = http_pool_assign(exchange->pool, exchange, false);
+    if (result == SAGATE_ELIMIT) {
+        http_count(exchange->http, STAT_LIMIT_IN_FLIGHT_UPSTREAM);
+        (void)unavailable(&problem, STAT_REFUSED_LIMIT, "too many requests wait for the CSE");
+        leave_upstream(exchange, true);
+        refuse(exchange, &problem);
+    } else if (result != SAGATE_OK) {
+        http_exchange_unanswered(exchange, "the CSE cannot be reached");
+    } else {
+        http_exchange_pump(exchange);
+    }
+}
+
+void http_exchange_body(struct http_exchange *exchange, struct slice piece)
+{
+    struct http_conn *conn = exchange->conn;
+    size_t whole = exchange->http->config->limits.http_body_buffer_bytes;
+    exchange->received += piece.len;
+    exchange->request.expect = false;
+    if (content_scan_feed(exchange->scan, piece.data, piece.len) != SAGATE_OK) {
+        refuse_content(exchange, RSC_BAD_REQUEST, STAT_REFUSED_CONTENT, "content is malformed");
+        return;
+    }
+    buffer_slice(&exchange->body, piece);
+    if (exchange->body.failed) {
+        refuse_content(exchange, RSC_INTERNAL_SERVER_ERROR, STAT_REFUSED_LIMIT, "no memory for this");
+        return;
+    }
+    // The last piece waits for http_exchange_body_end, so that an incomplete message is all that can be seen before.
+    if (!conn->body_unread)
+        return;
+    if (exchange->streaming) {
+        http_exchange_pump(exchange);
+    } else if (exchange->body.len > whole) {
+        exchange->streaming = true;
+        begin(exchange);
+    }
+}
+
+void http_exchange_body_end(struct http_exchange *exchange)
+{
+    if (!check_content(exchange))
+        return;
+    exchange->body_done = true;
+    if (exchange->streaming)
+        http_exchange_pump(exchange);
+    else
+        begin(exchange);
+}
+
+bool http_exchange_full(const struct http_exchange *exchange)
+{
+    return exchange->streaming && exchange->body.len >= exchange->http->config->limits.http_body_buffer_bytes;
+}
+
+static void put_announcement(struct buffer *wire, struct http_exchange *exchange)
+{
+    uint8_t header[PROXY_V2_MAX];
+    const struct device *device = exchange->conn->device;
+    const struct pep_verdict *verdict = &exchange->verdict;
+    int len = proxy_v2_write(header, sizeof header, &device->peer, &device->listener->address,
+                             slice_of(verdict->originator, verdict->originator_len),
+                             slice_text(exchange->principal->credential_id));
+    if (len < 0)
+        wire->failed = true;
+    else
+        buffer_add(wire, header, (size_t)len);
+}
+
+static void put_head(struct buffer *wire, struct http_exchange *exchange)
+{
+    const struct http_request *request = &exchange->request;
+    struct http_forward forward = {.head = &exchange->head,
+                                   .request = request,
+                                   .verdict = &exchange->verdict,
+                                   .principal = exchange->principal,
+                                   .upstream = exchange->pool->upstream,
+                                   .server = exchange->pool->server,
+                                   .peer = &exchange->conn->device->peer,
+                                   .release_version = request->primitive.release_version,
+                                   .chunked = exchange->streaming && request->chunked,
+                                   .length = exchange->streaming ? request->length : exchange->body.len,
+                                   .plain = exchange->pending.kind != 0};
+    if (forward.release_version.len == 0)
+        forward.release_version = slice_text(exchange->conn->device->listener->release_version_default);
+    http_forward_head(wire, &forward);
+}
+
+// What can go now, in one run of bytes: some CSEs read a message with a single receive.
+static void put_message(struct buffer *wire, struct http_exchange *exchange, struct slice body)
+{
+    bool chunked = exchange->streaming && exchange->request.chunked;
+    if (exchange->client->announce)
+        put_announcement(wire, exchange);
+    if (!exchange->head_sent)
+        put_head(wire, exchange);
+    if (chunked)
+        http_chunked_write(wire, body);
+    else
+        buffer_slice(wire, body);
+    if (chunked && exchange->body_done)
+        http_chunked_finish(wire);
+}
+
+// While a device sends slowly its own deadline runs (device.c); the CSE's runs when it is the CSE that is waited for.
+static void move_deadline(struct http_exchange *exchange)
+{
+    if (!exchange->streaming || exchange->conn == NULL)
+        return;
+    if (exchange->sent || exchange->blocked)
+        http_exchange_wait(exchange);
+    else
+        timer_cancel(&exchange->deadline);
+}
+
+void http_exchange_pump(struct http_exchange *exchange)
+{
+    struct http_client *client = exchange->client;
+    struct buffer wire = {0};
+    if (client == NULL || client->state == HTTP_CLIENT_CONNECTING || exchange->blocked || exchange->sent ||
+        exchange->conn == NULL)
+        return;
+    if (exchange->pool->upstream == NULL && !exchange->head_sent) {
+        http_exchange_unanswered(exchange, "the CSE has left the configuration");
+        return;
+    }
+    struct slice body = buffer_view(&exchange->body);
+    // Until all is checked a byte stays here, for a reader that would take content for whole without its framing.
+    if (!exchange->body_done && body.len > 0)
+        body.len--;
+    put_message(&wire, exchange, body);
+    int result = SAGATE_ENOMEM;
+    if (!wire.failed)
+        result = wire.len == 0 ? SAGATE_OK
+                               : io_stream_write(exchange->http->options.io, client->link.stream, wire.data, wire.len);
+    buffer_release(&wire);
+    if (result < 0) {
+        http_exchange_unanswered(exchange, "the request cannot be sent");
+        return;
+    }
+    client->announce = false;
+    exchange->head_sent = true;
+    exchange->sent = exchange->body_done;
+    exchange->blocked = result == SAGATE_AGAIN;
+    if (exchange->streaming)
+        buffer_drop(&exchange->body, body.len);
+    else if (exchange->request.primitive.operation != ONEM2M_RETRIEVE)
+        buffer_release(&exchange->body); // what may be sent a second time stays
+    move_deadline(exchange);
+    if (exchange->streaming)
+        http_conn_resume(exchange->conn); // there is room again
+}
