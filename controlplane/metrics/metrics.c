@@ -6,7 +6,7 @@
 #include <string.h>
 
 struct row {
-    enum stat id;
+    enum stat_id id;
     const char *name, *labels, *type, *help;
 };
 
@@ -37,7 +37,7 @@ static const struct stats *stats_of(const struct metrics_source *source, unsigne
     return stats_get(&stats->layout) == STATS_LAYOUT ? stats : NULL;
 }
 
-uint64_t metrics_sum(const struct metrics_source *source, enum stat stat)
+uint64_t metrics_sum(const struct metrics_source *source, enum stat_id stat)
 {
     uint64_t sum = 0;
     for (unsigned i = 0; source->stats != NULL && i < source->workers; i++) {

@@ -41,7 +41,7 @@ struct metrics_upstream {
 };
 
 // Sum of a counter over the workers; 0 for one that has not started.
-uint64_t metrics_sum(const struct metrics_source *source, enum stat stat);
+uint64_t metrics_sum(const struct metrics_source *source, enum stat_id stat);
 
 void metrics_server(const struct metrics_source *source, const struct config_server *server,
                     enum config_binding binding, struct metrics_upstream *out);

@@ -8,6 +8,7 @@
 #include "dataplane/worker/data.h"
 
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

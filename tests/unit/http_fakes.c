@@ -124,7 +124,7 @@ const struct content_found *content_scan_found(const struct content_scan *scan, 
 // --- pep
 // --------------------------------------------------------------------------------------------------------------
 
-static int refuse(struct pep_verdict *verdict, int rsc, enum stat stat, const char *debug)
+static int refuse(struct pep_verdict *verdict, int rsc, enum stat_id stat, const char *debug)
 {
     verdict->rsc = rsc;
     verdict->refusal = stat;
@@ -153,6 +153,7 @@ int pep_check(struct pep *pep, const struct device *device, const struct primiti
     memcpy(verdict->originator, prefix, sizeof prefix - 1);
     memcpy(verdict->originator + sizeof prefix - 1, verdict->from, verdict->from_len);
     verdict->originator_len = sizeof prefix - 1 + verdict->from_len;
+    verdict->route = slice_of(verdict->originator, verdict->originator_len);
     return SAGATE_OK;
 }
 
@@ -167,8 +168,9 @@ int pep_check_second(struct pep *pep, const struct device *device, const struct 
     return slice_is(second, "Cdev1") || slice_is(second, "Cdev2") ? 4000 : 4106;
 }
 
-bool pep_wants_answer(const struct primitive *primitive, struct pep_pending *pending)
+bool pep_wants_answer(const struct primitive *primitive, const struct pep_verdict *verdict, struct pep_pending *pending)
 {
+    (void)verdict;
     bool registration = primitive->operation == ONEM2M_CREATE && primitive->ty == ONEM2M_TY_AE;
     pending->kind = registration ? 1 : primitive->operation == ONEM2M_DELETE ? 2 : 0;
     return pending->kind != 0;
@@ -552,7 +554,7 @@ const char *bench_written(struct bench *bench, size_t s)
     return s < bench->stream_count ? text_take(&bench->streams[s].written) : "";
 }
 
-uint64_t bench_stat(const struct bench *bench, enum stat stat)
+uint64_t bench_stat(const struct bench *bench, enum stat_id stat)
 {
     return bench->stats->counters[stat];
 }

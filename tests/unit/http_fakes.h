@@ -78,6 +78,6 @@ void bench_wait(struct bench *bench, uint64_t milliseconds);
 const char *bench_heard(struct bench *bench, size_t n);   // by device n
 const char *bench_written(struct bench *bench, size_t s); // to CSE connection s
 
-uint64_t bench_stat(const struct bench *bench, enum stat stat);
+uint64_t bench_stat(const struct bench *bench, enum stat_id stat);
 
 #endif

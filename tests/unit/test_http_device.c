@@ -19,7 +19,7 @@ struct refusal {
     const char *status; // how the answer begins
     const char *rsc;
     bool close;
-    enum stat stat; // STAT_COUNT: none of this module's
+    enum stat_id stat; // STAT_COUNT: none of this module's
 };
 
 static const struct refusal refusals[] = {

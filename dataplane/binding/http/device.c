@@ -150,7 +150,7 @@ static bool admit(struct http_conn *conn)
         return false;
     }
     exchange->principal = principal_reference(conn->device->principal);
-    if (!pep_wants_answer(primitive, &exchange->pending))
+    if (!pep_wants_answer(primitive, verdict, &exchange->pending))
         exchange->pending.kind = 0;
     return true;
 }

@@ -127,7 +127,7 @@ int http_exchange_body_begin(struct http_exchange *exchange)
 
 // Ends a request whose content does not pass. The CSE has seen at most an incomplete message, whose connection is
 // aborted here.
-static void refuse_content(struct http_exchange *exchange, int rsc, enum stat stat, const char *debug)
+static void refuse_content(struct http_exchange *exchange, int rsc, enum stat_id stat, const char *debug)
 {
     const struct http_problem problem = {onem2m_rsc_http(rsc), rsc, stat, debug, exchange->streaming};
     leave_upstream(exchange, true);
@@ -161,7 +161,7 @@ static bool check_content(struct http_exchange *exchange)
     return true;
 }
 
-static int unavailable(struct http_problem *problem, enum stat stat, const char *debug)
+static int unavailable(struct http_problem *problem, enum stat_id stat, const char *debug)
 {
     *problem = (struct http_problem){503, RSC_TARGET_NOT_REACHABLE, stat, debug, false};
     return SAGATE_EUNAVAILABLE;
@@ -183,14 +183,11 @@ static int claim_server(struct http_exchange *exchange, struct http_problem *pro
     struct device *device = exchange->conn->device;
     const struct pep_verdict *verdict = &exchange->verdict;
     const struct config_server *server = NULL;
-    struct slice who = slice_of(verdict->originator, verdict->originator_len);
-    if (who.len == 0)
-        who = slice_text(exchange->principal->credential_id);
     if (device->in_flight >= http->config->limits.requests_per_association) {
         http_count(http, STAT_LIMIT_IN_FLIGHT_ASSOCIATION);
         return unavailable(problem, STAT_REFUSED_LIMIT, "too many requests of this association");
     }
-    if (upstream_pick(http->options.upstreams, device->upstream_index, CONFIG_HTTP, who, &server) != SAGATE_OK)
+    if (upstream_pick(http->options.upstreams, device->upstream_index, CONFIG_HTTP, verdict->route, &server) != SAGATE_OK)
         return unavailable(problem, STAT_REFUSED_UNAVAILABLE, "no CSE is reachable");
     if (upstream_begin(http->options.upstreams, device->upstream, server, CONFIG_HTTP) != SAGATE_OK) {
         http_count(http, STAT_LIMIT_IN_FLIGHT_UPSTREAM);

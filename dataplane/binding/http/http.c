@@ -5,7 +5,7 @@
 #include "common/error.h"
 #include "dataplane/binding/http/internal.h"
 
-void http_count(struct http *http, enum stat stat)
+void http_count(struct http *http, enum stat_id stat)
 {
     if (http->options.stats != NULL)
         stats_add(http->options.stats, stat, 1);

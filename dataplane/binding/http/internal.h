@@ -160,7 +160,7 @@ static inline void http_set_ms(struct http *http, uint64_t now_ms)
         http->now_us = now_ms * 1000;
 }
 
-void http_count(struct http *http, enum stat stat);
+void http_count(struct http *http, enum stat_id stat);
 
 // device.c ------------------------------------------------------------------------------------------------------------
 

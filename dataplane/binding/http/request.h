@@ -13,7 +13,7 @@
 struct http_problem {
     int status;
     int rsc;
-    enum stat stat; // the counter that belongs to it; STAT_COUNT: none
+    enum stat_id stat; // the counter that belongs to it; STAT_COUNT: none
     const char *debug;
     bool close; // the stream cannot be read further
 };
