@@ -214,6 +214,7 @@ int handshake_contexts_new(const struct config *config, const struct handshake_f
     if (new == NULL)
         return SAGATE_ENOMEM;
     int rc = SAGATE_OK;
+    new->references = 1;
     new->cookie_secret = secret_alloc(HANDSHAKE_COOKIE_SECRET);
     new->listeners = calloc(config->listener_count + 1, sizeof *new->listeners);
     if (new->cookie_secret == NULL || new->listeners == NULL)
@@ -243,9 +244,15 @@ static void free_listening(struct handshake_contexts *contexts)
     }
 }
 
+struct handshake_contexts *contexts_reference(struct handshake_contexts *contexts)
+{
+    contexts->references++;
+    return contexts;
+}
+
 void handshake_contexts_free(struct handshake_contexts *contexts)
 {
-    if (contexts == NULL)
+    if (contexts == NULL || --contexts->references > 0)
         return;
     free_listening(contexts);
     for (size_t i = 0; i < contexts->listener_count; i++) {

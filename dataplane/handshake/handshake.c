@@ -46,6 +46,7 @@ void handshake_free(struct handshake *handshake)
         return;
     wipe_key(handshake);
     session_free(handshake->session);
+    handshake_contexts_free(handshake->contexts);
     peek_stream_release(&handshake->stream);
     free(handshake->early);
     free(handshake->assembly);
@@ -180,17 +181,19 @@ int handshake_step(struct handshake *handshake)
 
 int handshake_run(struct handshake *handshake, const uint8_t *data, size_t len)
 {
+    if (handshake->dtls)
+        return dtls_run(handshake, slice_of(data, len));
     switch (handshake->state) {
     case HANDSHAKE_ESTABLISHED:
-        // What follows the handshake already belongs to the record; a datagram that does not fit is one that was lost.
-        if (session_input(handshake->session, slice_of(data, len)) != SAGATE_OK && !handshake->dtls)
+        // What follows the handshake already belongs to the record.
+        if (session_input(handshake->session, slice_of(data, len)) != SAGATE_OK)
             return handshake_fail(handshake, HANDSHAKE_CAUSE_PROTOCOL, 0,
                                   "too much input before the session was taken");
         return SAGATE_DONE;
     case HANDSHAKE_FAILED:
         return SAGATE_EHANDSHAKE;
     default:
-        return handshake->dtls ? dtls_run(handshake, slice_of(data, len)) : tls_run(handshake, slice_of(data, len));
+        return tls_run(handshake, slice_of(data, len));
     }
 }
 
@@ -218,6 +221,7 @@ int handshake_resolve(struct handshake *handshake, struct slice key)
 {
     if (handshake->state != HANDSHAKE_PARKED)
         return SAGATE_EINVAL;
+    wipe_key(handshake);
     bool unknown = key.len == 0 || key.len > HANDSHAKE_KEY_MAX || handshake->identity_unusable;
     handshake->psk_declined = unknown && handshake->hello_parked && handshake->certificate_usable;
     if (!handshake->psk_declined) {

@@ -29,10 +29,13 @@ struct context_listener {
 };
 
 struct handshake_contexts {
+    size_t references; // the owner's, and one for each handshake that has not chosen its context yet
     size_t listener_count;
     struct context_listener *listeners;
     uint8_t *cookie_secret; // in secret memory
 };
+
+struct handshake_contexts *contexts_reference(struct handshake_contexts *contexts);
 
 // The context for a server name (absent: a NULL pointer): NULL when the name is unknown and such are refused.
 struct context *contexts_select(struct context_listener *listener, struct slice server_name);
@@ -75,9 +78,9 @@ struct handshake {
 
     // TLS
     struct handshake_sink sink;
-    struct context_listener *listener; // used in the state HELLO only
-    struct handshake_contexts *contexts;
-    uint8_t *early; // bytes of the ClientHello while there is no session
+    struct handshake_contexts *contexts; // referenced in the state HELLO, else NULL
+    struct context_listener *listener;   // one of theirs
+    uint8_t *early;                      // bytes of the ClientHello while there is no session
     size_t early_len, early_cap;
     size_t hello_end; // bytes of the stream up to the end of the ClientHello
     struct peek_stream stream;

@@ -16,7 +16,7 @@ int handshake_tls_new(struct handshake_contexts *contexts, size_t listener, cons
     struct handshake *new = handshake_new(false, sink);
     if (new == NULL)
         return SAGATE_ENOMEM;
-    new->contexts = contexts;
+    new->contexts = contexts_reference(contexts);
     new->listener = &contexts->listeners[listener];
     new->stream.limit = MESSAGE_HEADER + PEEK_HELLO_MAX;
     *handshake = new;
@@ -93,6 +93,8 @@ static int after_hello(struct handshake *handshake)
         return left > 0 ? go_on(handshake) : SAGATE_AGAIN;
     handshake->state = HANDSHAKE_KEY;
     peek_stream_next(&handshake->stream, MESSAGE_HEADER + PEEK_KEY_MAX);
+    if (left == 0)
+        return SAGATE_AGAIN;
     return look_for_key_exchange(handshake, slice_of(session->in + session->in_released, left));
 }
 
@@ -125,18 +127,21 @@ static int hello_complete(struct handshake *handshake)
     if (session == NULL)
         return refuse_bytes(handshake, SAGATE_ENOMEM);
     handshake_own(handshake, session);
+    bool tls13_psk = listener->tls13 && listener->psk && hello.tls13 && hello.psk_identity.data != NULL;
+    bool certificate = listener->certificates[0] != NULL;
+    handshake_contexts_free(handshake->contexts); // the session keeps what it needs of them
+    handshake->contexts = NULL;
+    handshake->listener = NULL;
     int rc = session_input(session, slice_of(handshake->early, handshake->early_len));
     free(handshake->early);
     handshake->early = NULL;
     if (rc != SAGATE_OK)
         return refuse_bytes(handshake, rc);
-    if (!listener->tls13 || !listener->psk || !hello.tls13 || hello.psk_identity.data == NULL)
-        return after_hello(handshake);
-    handshake->psk_suite = suite_for_psk(&hello);
+    handshake->psk_suite = tls13_psk ? suite_for_psk(&hello) : NULL;
     if (handshake->psk_suite == NULL)
         return after_hello(handshake);
     handshake->hello_parked = true;
-    handshake->certificate_usable = listener->certificates[0] != NULL && hello.signature_algorithms;
+    handshake->certificate_usable = certificate && hello.signature_algorithms;
     return handshake_park(handshake, hello.psk_identity);
 }
 

@@ -591,6 +591,25 @@ static void restarted_peer_is_noticed(void)
     finish(&rig, client);
 }
 
+static void contexts_may_go_before_their_handshakes(void)
+{
+    for (int when = 0; when < 2; when++) {
+        struct rig rig;
+        struct tls_client *client = start(&rig, &tls_psk, &psk_peers[3]);
+        if (when == 1) {
+            (void)tls_client_run(client);
+            rig_client_to_server(&rig, client);
+        }
+        handshake_contexts_free(rig.contexts);
+        rig.contexts = NULL;
+        rig_run(&rig, client);
+        CU_ASSERT_EQUAL(rig.server, SAGATE_DONE);
+        CU_ASSERT_EQUAL(rig.client, SAGATE_DONE);
+        CU_ASSERT_TRUE(rig_echo(&rig, client, 10));
+        finish(&rig, client);
+    }
+}
+
 static void bad_credentials_are_a_configuration_error(void)
 {
     char error[256];
@@ -637,6 +656,7 @@ static const struct unit_test tests[] = {
     {"disorder and doubles are taken", disorder_and_doubles_are_taken},
     {"junk in a DTLS handshake is dropped", junk_in_a_dtls_handshake_is_dropped},
     {"restarted peer is noticed", restarted_peer_is_noticed},
+    {"contexts may go before their handshakes", contexts_may_go_before_their_handshakes},
     {"bad credentials are a configuration error", bad_credentials_are_a_configuration_error},
 };
 
