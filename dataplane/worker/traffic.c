@@ -112,7 +112,9 @@ void traffic_stream(struct association *association, const struct io_event *even
         http_device_eof(worker->http, &association->device, worker->now_us);
         break;
     case IO_WRITABLE:
-        http_device_writable(worker->http, &association->device, worker->now_us);
+        // A record that found no room waits in the record layer.
+        if (record_seal(association->record, NULL, 0) == SAGATE_OK)
+            http_device_writable(worker->http, &association->device, worker->now_us);
         break;
     case IO_CLOSED:
         association->endpoint.stream = 0;
