@@ -167,7 +167,8 @@ static void on_principal(void *context, const struct principal *principal)
     int len = plane_pack_principal(principal, packed, sizeof packed);
     if (!control->running || len < 0)
         return;
-    struct plane_message message = {.type = PLANE_PRINCIPAL, .principal = {.principal = slice_of(packed, (size_t)len)}};
+    struct plane_message message = {.type = PLANE_PRINCIPAL};
+    message.principal.principal = slice_of(packed, (size_t)len);
     workers_broadcast(control->workers, &message);
 }
 
