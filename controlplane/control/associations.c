@@ -85,13 +85,10 @@ static struct operation *operation_new(struct control *control, struct control_r
 
 static struct operation *find(struct control *control, uint64_t ticket, enum kind a, enum kind b)
 {
-    struct operation *operation;
-    LIST_FOREACH(operation, &control->operations, link)
-    {
-        if (operation->ticket == ticket && (operation->kind == a || operation->kind == b))
-            return operation;
-    }
-    return NULL;
+    struct operation *operation = LIST_FIRST(&control->operations);
+    while (operation != NULL && (operation->ticket != ticket || (operation->kind != a && operation->kind != b)))
+        operation = LIST_NEXT(operation, link);
+    return operation;
 }
 
 static void arm(struct operation *operation, int seconds)

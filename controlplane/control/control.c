@@ -167,7 +167,8 @@ static void on_principal(void *context, const struct principal *principal)
     int len = plane_pack_principal(principal, packed, sizeof packed);
     if (!control->running || len < 0)
         return;
-    struct plane_message message = {.type = PLANE_PRINCIPAL, .principal = {.principal = slice_of(packed, (size_t)len)}};
+    struct plane_message message = {.type = PLANE_PRINCIPAL};
+    message.principal.principal = slice_of(packed, (size_t)len);
     workers_broadcast(control->workers, &message);
 }
 
@@ -325,9 +326,16 @@ static bool start(struct control *control)
            event_add(control->supervisor_readable, NULL) == 0 && event_add(control->terminate, NULL) == 0;
 }
 
+static void on_library_log(int severity, const char *text)
+{
+    static struct log_sample sample;
+    log_sampled(&sample, severity >= EVENT_LOG_WARN ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, "libevent: %s", text);
+}
+
 int control_main(int supervisor_fd)
 {
     log_set_process("control");
+    event_set_log_callback(on_library_log);
     (void)signal(SIGPIPE, SIG_IGN);
     // The supervisor gets these from a terminal or an operator, and decides.
     (void)signal(SIGINT, SIG_IGN);

@@ -39,7 +39,7 @@ struct control_socket {
     struct event_base *base;
     const struct control_handler *handler;
     struct evconnlistener *listener;
-    LIST_HEAD(, client) clients;
+    LIST_HEAD(client_list, client) clients;
     size_t client_count;
 };
 

@@ -66,7 +66,7 @@ struct control {
     bool draining;
     bool log_level_set; // by command, until the next reload
 
-    LIST_HEAD(, operation) operations;
+    LIST_HEAD(operation_list, operation) operations;
     size_t operation_count;
     uint64_t last_ticket;
     uint8_t list[PLANE_MESSAGE_MAX]; // for lists inside messages

@@ -253,7 +253,8 @@ static void restarted_worker_is_told_again(void)
 {
     struct plane_message message;
     start();
-    rig_expect(&rig, rig.worker[0], PLANE_OWNERS, &message);
+    rig_expect(&rig, rig.worker[0], PLANE_DRAIN, &message);
+    CU_ASSERT_EQUAL(message.drain.on, 0);
     accepted("{\"v\":1,\"command\":\"drain\",\"on\":true}");
     rig_expect(&rig, rig.worker[0], PLANE_DRAIN, &message);
     CU_ASSERT_EQUAL(message.drain.on, 1);
