@@ -82,6 +82,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         act(bench, choice, data + at, count);
         at += count;
     }
+    // Whatever happened: what was begun ends once.
+    for (size_t n = 0; n < BENCH_DEVICES; n++)
+        bench_device_gone(bench, n);
+    bench_wait(bench, 6000);
+    if (http_in_flight(bench->http) != 0 || bench->begun != bench->ended_answered + bench->ended_unanswered ||
+        bench->devices[0].device.in_flight + bench->devices[1].device.in_flight != 0)
+        abort();
     bench_free(bench);
     return 0;
 }

@@ -493,6 +493,9 @@ static void event(struct bench *bench, size_t s, struct io_event what)
 {
     if (s >= bench->stream_count || !bench->streams[s].open)
         return; // as a driver does: no event after the end
+    if (bench->streams[s].connected == (what.type == IO_CONNECTED))
+        return; // and one IO_CONNECTED, before all others
+    bench->streams[s].connected = true;
     what.stream = bench->streams[s].id;
     what.user = bench->streams[s].user;
     if (what.type == IO_CLOSED || (what.type == IO_CONNECTED && what.error != 0))

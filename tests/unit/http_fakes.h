@@ -22,7 +22,7 @@ struct bench_stream {
     struct io_user *user;
     struct address to;
     struct bench_text written;
-    bool open, paused, closed, aborted;
+    bool open, connected, paused, closed, aborted;
 };
 
 struct bench_device {

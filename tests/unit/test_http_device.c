@@ -297,6 +297,20 @@ static void pipelined_in_order(void)
     bench_free(bench);
 }
 
+static void flood_of_input(void)
+{
+    struct bench *bench = bench_new();
+    static char flood[100000];
+    memset(flood, 'x', sizeof flood);
+    bench_says(bench, GET WHO "\r\n");
+    for (int i = 0; i < 3; i++) // although it was paused
+        bench_device_says(bench, 0, flood, sizeof flood);
+    CU_ASSERT_TRUE(bench->devices[0].closed);
+    CU_ASSERT_TRUE(bench->streams[0].aborted);
+    CU_ASSERT_EQUAL(http_in_flight(bench->http), 0);
+    bench_free(bench);
+}
+
 static void connection_close_and_drain(void)
 {
     struct bench *bench = bench_new();
@@ -343,7 +357,8 @@ static void slow_devices(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(heard, "HTTP/1.1 408 Request Timeout\r\nX-M2M-RSC: 4000\r\nX-M2M-RI: r9\r\n"));
     CU_ASSERT_TRUE(bench->devices[0].closed);
     CU_ASSERT_EQUAL(bench_stat(bench, STAT_HTTP_SLOW), 1);
-    bench_device_says(bench, 1, POST WHO JSON "Content-Length: 20\r\n\r\n{", strlen(POST WHO JSON "Content-Length: 20\r\n\r\n{"));
+    bench_device_says(bench, 1, POST WHO JSON "Content-Length: 20\r\n\r\n{",
+                      strlen(POST WHO JSON "Content-Length: 20\r\n\r\n{"));
     bench_wait(bench, 21000);
     CU_ASSERT_PTR_NOT_NULL(strstr(bench_heard(bench, 1), "HTTP/1.1 408 "));
     CU_ASSERT_TRUE(bench->devices[1].closed);
@@ -396,6 +411,7 @@ static const struct unit_test tests[] = {
     {"forwarded byte for byte", forwarded_byte_for_byte},
     {"identity headers", identity_headers},
     {"pipelined, in order", pipelined_in_order},
+    {"flood of input", flood_of_input},
     {"Connection: close and drain", connection_close_and_drain},
     {"end of input", end_of_input},
     {"slow devices", slow_devices},

@@ -14,6 +14,9 @@
 #define OK_HEAD "HTTP/1.1 200 OK\r\nX-M2M-RSC: 2000\r\nX-M2M-RI: r1\r\n"
 #define OK      OK_HEAD "Content-Length: 2\r\n\r\n{}"
 
+#define INTERIM      "HTTP/1.1 100 a\r\n\r\n"
+#define NINE_INTERIM INTERIM INTERIM INTERIM INTERIM INTERIM INTERIM INTERIM INTERIM INTERIM
+
 enum ending { STAYS, CLOSES, SILENT };
 
 struct quirk {
@@ -21,7 +24,7 @@ struct quirk {
     enum ending ending; // what it does then
     const char *heard;  // by the device
     bool reused;        // whether the connection serves the next request
-    uint64_t malformed;
+    unsigned malformed;
 };
 
 static const struct quirk quirks[] = {
@@ -75,8 +78,8 @@ static const char *const nonsense[] = {
     "HTTP/1.1 200 OK\r\nX-M2M-RSC: OK\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nX-M2M-RI: of-another\r\nContent-Length: 2\r\n\r\n{}",
     "HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",
-    "HTTP/1.1 100 a\r\n\r\nHTTP/1.1 100 a\r\n\r\nHTTP/1.1 100 a\r\n\r\nHTTP/1.1 100 a\r\n\r\nHTTP/1.1 100 a\r\n\r\n"
-    "HTTP/1.1 100 a\r\n\r\nHTTP/1.1 100 a\r\n\r\nHTTP/1.1 100 a\r\n\r\nHTTP/1.1 100 a\r\n\r\n",
+    // More interim answers than are waited through.
+    NINE_INTERIM,
 };
 
 static void answers_byte_for_byte(void)
@@ -266,6 +269,39 @@ static void unavailable(void)
     bench_free(bench);
 }
 
+static void unasked_bytes(void)
+{
+    struct bench *bench = bench_new();
+    bench_says(bench, GET);
+    bench_connected(bench, 0);
+    bench_cse_says(bench, 0, OK);
+    bench_cse_says(bench, 0, "\r\n"); // let pass
+    CU_ASSERT_TRUE(bench->streams[0].open);
+    bench_cse_says(bench, 0, OK);
+    CU_ASSERT_TRUE(bench->streams[0].closed);
+    CU_ASSERT_EQUAL(bench_stat(bench, STAT_HTTP_UPSTREAM_MALFORMED), 1);
+    CU_ASSERT_STRING_EQUAL(bench_heard(bench, 0), OK); // once
+    bench_says(bench, GET);
+    bench_connected(bench, 1);
+    CU_ASSERT_STRING_EQUAL(bench_heard(bench, 0), "");
+    bench_free(bench);
+}
+
+// A CSE that says it will close is waited for, however long it takes over its content.
+static void announced_close_is_waited_for(void)
+{
+    struct bench *bench = bench_new();
+    bench_says(bench, GET);
+    bench_connected(bench, 0);
+    bench_cse_says(bench, 0, "HTTP/1.1 200 OK\r\nX-M2M-RSC: 2000\r\nConnection: close\r\n\r\n");
+    bench_wait(bench, 1000);
+    CU_ASSERT_STRING_EQUAL(bench_heard(bench, 0), "");
+    bench_cse_says(bench, 0, "{}");
+    bench_cse_event(bench, 0, IO_EOF, 0);
+    CU_ASSERT_STRING_EQUAL(bench_heard(bench, 0), OK);
+    bench_free(bench);
+}
+
 static void pool_and_queue(void)
 {
     struct bench *bench = bench_new(); // two connections at most
@@ -309,6 +345,16 @@ static void queue_is_bounded(void)
     for (size_t n = 0; n < 3; n++)
         bench_device_says(bench, n, GET, sizeof GET - 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(bench_heard(bench, 2), "HTTP/1.1 503 "));
+    bench_connected(bench, 0);
+    bench_wait(bench, 5100); // the one that was sent and the one that waits
+    CU_ASSERT_PTR_NOT_NULL(strstr(bench_heard(bench, 0), "HTTP/1.1 504 "));
+    CU_ASSERT_EQUAL(bench->ended_unanswered + bench->ended_answered, 2 + 1);
+    CU_ASSERT_TRUE(bench->ended_unanswered <= 2);
+    bench_free(bench);
+    bench = bench_new();
+    bench->upstream.connections = 1;
+    for (size_t n = 0; n < 2; n++)
+        bench_device_says(bench, n, GET, sizeof GET - 1);
     bench_refused(bench, 0); // the next in the queue tries for itself
     CU_ASSERT_EQUAL(bench->stream_count, 2);
     bench_connected(bench, 1);
@@ -406,6 +452,21 @@ static void long_body_that_does_not_pass(void)
         CU_ASSERT_EQUAL(bench->ended_unanswered, 0); // not the CSE's fault
         bench_free(bench);
     }
+}
+
+static void body_beyond_its_limit(void)
+{
+    struct bench *bench = bench_new();
+    bench_says(bench, POST "Transfer-Encoding: chunked\r\n\r\nffff\r\n{");
+    say_many(bench, 'a', 100);
+    bench_connected(bench, 0);
+    say_many(bench, 'a', 3990);
+    CU_ASSERT_STRING_EQUAL(bench_heard(bench, 0), "");
+    say_many(bench, 'a', 10);
+    CU_ASSERT_PTR_NOT_NULL(strstr(bench_heard(bench, 0), "HTTP/1.1 413 Content Too Large\r\nX-M2M-RSC: 4000\r\n"));
+    CU_ASSERT_TRUE(bench->streams[0].aborted);
+    CU_ASSERT_TRUE(bench->devices[0].closed);
+    bench_free(bench);
 }
 
 static void answer_before_the_end_of_the_request(void)
@@ -650,11 +711,14 @@ static const struct unit_test tests[] = {
     {"closes in mid-answer", closes_in_mid_answer},
     {"never answers", never_answers},
     {"unavailable", unavailable},
+    {"unasked bytes", unasked_bytes},
+    {"announced close is waited for", announced_close_is_waited_for},
     {"pool and queue", pool_and_queue},
     {"queue is bounded", queue_is_bounded},
     {"long body streams", long_body_streams},
     {"long chunked body streams", long_chunked_body_streams},
     {"long body that does not pass", long_body_that_does_not_pass},
+    {"body beyond its limit", body_beyond_its_limit},
     {"answer before the end of the request", answer_before_the_end_of_the_request},
     {"slow reader", slow_reader},
     {"registration is seen", registration_is_seen},

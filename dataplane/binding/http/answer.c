@@ -58,7 +58,7 @@ static int begin_answer(struct http_client *client)
     client->left = response->length;
     http_chunked_init(&client->chunked);
     exchange->collecting = exchange->pending.kind != 0 || response->framing == HTTP_BODY_UNTIL_CLOSE;
-    if (response->framing == HTTP_BODY_UNTIL_CLOSE)
+    if (response->framing == HTTP_BODY_UNTIL_CLOSE && !response->closes)
         timer_set(client->http->options.wheel, &client->timer, http_now_ms(client->http) + HTTP_SILENCE_MS);
     if (!exchange->collecting && response->framing != HTTP_BODY_NONE)
         answer_head(exchange, response->framing, response->length);

@@ -400,10 +400,11 @@ void http_pools_reload(struct http *http, const struct config *config)
     for (struct http_exchange *exchange = http->exchanges; exchange != NULL; exchange = exchange->next) {
         if (!exchange->begun || exchange->upstream == NULL)
             continue;
-        const struct config_server *server = exchange->server;
-        (void)http_find_server(config, exchange->upstream->name, server, &exchange->upstream, &exchange->server);
-        if (exchange->upstream != NULL)
-            exchange->upstream_index = (size_t)(exchange->upstream - config->upstreams);
+        const struct config_upstream *upstream = NULL;
+        (void)http_find_server(config, exchange->upstream->name, exchange->server, &upstream, &exchange->server);
+        exchange->upstream = upstream;
+        if (upstream != NULL)
+            exchange->upstream_index = (size_t)(upstream - config->upstreams);
     }
     for (struct http_pool *pool = http->pools; pool != NULL; pool = pool->next) {
         enum config_identity before = pool->upstream == NULL ? CONFIG_IDENTITY_NONE : pool->upstream->http_identity;

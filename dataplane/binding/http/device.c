@@ -456,7 +456,8 @@ void http_device_writable(struct http *http, struct device *device, uint64_t now
         return;
     conn->blocked = false;
     timer_cancel(&conn->stall);
-    if (conn->exchange != NULL && conn->exchange->client != NULL)
+    bool under_way = conn->state == HTTP_CONN_BODY || conn->state == HTTP_CONN_WAIT;
+    if (under_way && conn->exchange->client != NULL)
         http_client_unpause(conn->exchange->client);
     http_conn_resume(conn);
 }

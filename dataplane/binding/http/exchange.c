@@ -110,7 +110,7 @@ static void on_deadline(struct timer *timer, void *context, uint64_t now_ms)
                                          .debug = "the CSE did not answer in time"};
     (void)timer;
     http_set_ms(exchange->http, now_ms);
-    leave_upstream(exchange, false);
+    leave_upstream(exchange, exchange->queued); // the CSE cannot answer what it did not get
     refuse(exchange, &problem);
 }
 

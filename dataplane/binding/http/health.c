@@ -184,11 +184,14 @@ void http_checks_reload(struct http *http, const struct config *config)
 
 void http_checks_free(struct http *http)
 {
-    while (http->checks != NULL) {
-        struct http_check *check = http->checks;
+    struct http_check *next = NULL;
+    for (struct http_check *check = http->checks; check != NULL; check = next) {
+        next = check->next;
         if (check->link.stream != 0)
             io_stream_abort(http->options.io, check->link.stream);
         http_head_release(&check->head);
-        release(check);
+        timer_cancel(&check->timer);
+        free(check);
     }
+    http->checks = NULL;
 }

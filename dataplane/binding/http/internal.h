@@ -81,7 +81,7 @@ enum http_conn_state {
     HTTP_CONN_DEAD
 };
 
-// A device's stream.
+// A device's stream. It has an exchange in the states HEAD, BODY and WAIT, and in no other.
 struct http_conn {
     struct http *http;
     struct device *device;

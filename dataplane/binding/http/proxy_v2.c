@@ -26,7 +26,7 @@ int proxy_v2_write(uint8_t *out, size_t cap, const struct address *peer, const s
         return SAGATE_EINVAL;
     size_t addresses = v4 ? TCP4_LEN : TCP6_LEN;
     if (originator.len > UINT16_MAX / 4 || credential_id.len > UINT16_MAX / 4 ||
-        FIXED + addresses + 2 * TLV_HEAD + originator.len + credential_id.len > cap)
+        FIXED + addresses + 2UL * TLV_HEAD + originator.len + credential_id.len > cap)
         return SAGATE_ETOOBIG;
     memcpy(out, signature, sizeof signature);
     out[12] = 0x21; // version 2, PROXY

@@ -79,7 +79,8 @@ int http_response_read(const struct http_head *head, const struct primitive *pri
     size_t identifiers = http_head_find(head, "X-M2M-RI", &value);
     if (identifiers > 1 || (identifiers == 1 && value.len > 0 && !slice_equal(value, primitive->request_id)))
         return SAGATE_EMALFORMED;
-    response->keep = head->version == 11 && !says_close(head) && response->framing != HTTP_BODY_UNTIL_CLOSE;
+    response->closes = head->version == 10 || says_close(head);
+    response->keep = !response->closes && response->framing != HTTP_BODY_UNTIL_CLOSE;
     return SAGATE_OK;
 }
 

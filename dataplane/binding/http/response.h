@@ -13,7 +13,8 @@ struct http_response {
     int rsc; // X-M2M-RSC, else derived from the status and the operation
     enum http_framing framing;
     uint64_t length;
-    bool keep; // the connection may carry another request
+    bool closes; // the CSE says that it will end the connection
+    bool keep;   // the connection may carry another request
 };
 
 // Reads a complete head: SAGATE_OK or SAGATE_EMALFORMED (conflicting lengths, unknown codings, a status code that is
