@@ -27,7 +27,8 @@ def encode(kind, code, mid, token=b"", options=(), payload=b""):
 
 class Message:
     def __init__(self, kind, code, mid, token, options, payload):
-        self.kind, self.code, self.mid, self.token, self.options, self.payload = kind, code, mid, token, options, payload
+        self.kind, self.code, self.mid, self.token = kind, code, mid, token
+        self.options, self.payload = options, payload
 
     def all(self, number):
         return [value for n, value in self.options if n == number]
@@ -55,7 +56,8 @@ class Message:
         return json.loads(self.payload)
 
     def __repr__(self):
-        return f"Message({['CON', 'NON', 'ACK', 'RST'][self.kind]} {self.status}, rsc={self.rsc}, {self.payload[:120]!r})"
+        kind = ["CON", "NON", "ACK", "RST"][self.kind]
+        return f"Message({kind} {self.status}, rsc={self.rsc}, {self.payload[:120]!r})"
 
 
 def decode(data):

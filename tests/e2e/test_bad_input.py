@@ -25,7 +25,7 @@ def garbage(rng):
     yield b"\x16\x03\x01\0\5\1\xff\xff\xff\0"                             # a ClientHello of 16 MB
     yield b"\x17\xfe\xfd\0\1" + b"\0" * 6 + b"\0\x20" + b"\xaa" * 32      # application data of an unknown epoch
     yield b"\x15\xfe\xfd\0\0" + b"\0" * 6 + b"\0\2\2\x28"                 # an alert from nobody
-    yield b"\x19\xfe\xfd\0\1" + b"\0" * 6 + b"\x01" * 8 + b"\0\x10" + b"b" * 16  # a record with an unknown Connection ID
+    yield b"\x19\xfe\xfd\0\1" + b"\0" * 6 + b"\x01" * 8 + b"\0\x10" + b"b" * 16  # an unknown Connection ID
     yield b"\x14\xfe\xfd\0\0" + b"\0" * 6 + b"\0\1\1"                     # ChangeCipherSpec without a handshake
     yield b"\x80\x2e\x01\0\2" + b"\0" * 41                                # SSL 2
     for size in (1, 13, 14, 60, 500, 1400, 9000):
@@ -79,7 +79,8 @@ def client_hello(dtls):
         if not dtls:
             trap.listen(1)
         trap.settimeout(10)
-        process = subprocess.Popen(["openssl", "s_client", version, "-connect", f"127.0.0.1:{trap.getsockname()[1]}", "-psk", "00",
+        process = subprocess.Popen(["openssl", "s_client", version, "-connect", f"127.0.0.1:{trap.getsockname()[1]}",
+                                    "-psk", "00",
                                     "-psk_identity", "x", "-cipher", "PSK:@SECLEVEL=0"],
                                    stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -182,7 +183,7 @@ def test_corrupted_datagrams_first(t):
     rng = random.Random(3)
 
     def hook(number, to_server, data):
-        if not to_server or data[0] != 23:  # records of application data only: a handshake message in clear is another matter
+        if not to_server or data[0] != 23:  # application data only: a handshake message in clear is another matter
             return [data]
         bad = bytearray(data)
         bad[rng.randrange(13, len(bad))] ^= 1 << rng.randrange(8)
@@ -233,8 +234,10 @@ def test_stranger_at_a_live_address(t):
     relay = UdpRelay(t, s.dtls_port, lambda number, to_server, data: [data])
     with DtlsCoap(t, relay.port, DEV1) as client:
         equal(client.request("get", "cse-in", origin="Cdev1").rsc, 2000)
-        forged = [hello, b"\x15\xfe\xfd\0\0" + b"\0" * 6 + b"\0\2\1\0", b"\x15\xfe\xfd\0\1" + b"\0\0\0\0\1\0" + b"\0\x12" + b"a" * 18,
-                  b"\x17\xfe\xfd\0\1" + b"\0\0\0\0\1\0" + b"\0\x20" + b"a" * 32, b"\x16\xfe\xfd\0\1" + b"\0\0\0\0\1\0" + b"\0\x20" + b"a" * 32]
+        forged = [hello, b"\x15\xfe\xfd\0\0" + b"\0" * 6 + b"\0\2\1\0",
+                  b"\x15\xfe\xfd\0\1" + b"\0\0\0\0\1\0" + b"\0\x12" + b"a" * 18,
+                  b"\x17\xfe\xfd\0\1" + b"\0\0\0\0\1\0" + b"\0\x20" + b"a" * 32,
+                  b"\x16\xfe\xfd\0\1" + b"\0\0\0\0\1\0" + b"\0\x20" + b"a" * 32]
         for data in forged:
             relay.back.send(data)
             settle(0.1)
@@ -261,7 +264,8 @@ def test_connections_cut_in_the_middle(t):
     with s.tls(DEV2) as other:
         for n in range(10):
             stream = s.tls(DEV1)
-            stream.send(b"POST /cse-in HTTP/1.1\r\nHost: x\r\nX-M2M-Origin: Cdev1\r\nX-M2M-RI: cut\r\nContent-Type: application/json;ty=3\r\n"
+            stream.send(b"POST /cse-in HTTP/1.1\r\nHost: x\r\nX-M2M-Origin: Cdev1\r\nX-M2M-RI: cut\r\n"
+                        b"Content-Type: application/json;ty=3\r\n"
                         b"Content-Length: 100\r\n\r\n{\"m2m"[:30 + n * 17])
             settle(0.05)
             stream.process.kill()
@@ -298,7 +302,8 @@ def test_configuration_errors(t):
         ("syntax error", lambda x: x.replace("process = {", "process = ", 1), ["sagate.conf"]),
         ("unknown setting", lambda x: x.replace("workers =", "workres =", 1), ["workres"]),
         ("unknown group", lambda x: x + "\nfoo = { bar = 1; };\n", ["foo"]),
-        ("wrong unit", lambda x: x.replace("health_timeout_milliseconds", "health_timeout_seconds"), ["health_timeout_seconds"]),
+        ("wrong unit", lambda x: x.replace("health_timeout_milliseconds", "health_timeout_seconds"),
+         ["health_timeout_seconds"]),
         ("wrong type", lambda x: x.replace("workers = 1", 'workers = "one"'), ["workers"]),
         ("out of range", lambda x: x.replace("workers = 1", "workers = -3"), ["workers"]),
         ("unknown choice", lambda x: x.replace('transport = "dtls"', 'transport = "dtsl"'), ["dtsl"]),
@@ -360,4 +365,5 @@ def test_start_on_a_port_in_use(t):
         taken.listen(1)
         done = t.run([t.program("sagate"), "-c", s.conf], timeout=20)
     check(done.returncode != 0, "started on a port in use")
-    check(str(s.tls_port) in (done.stderr + done.stdout).decode(), f"the message does not name the port: {done.stderr!r}")
+    check(str(s.tls_port) in (done.stderr + done.stdout).decode(),
+          f"the message does not name the port: {done.stderr!r}")

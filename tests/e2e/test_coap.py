@@ -61,15 +61,18 @@ def test_ping_and_empty_messages(t):
         client.send(coaplib.encode(coaplib.CON, 0, 99))
         pong = client.receive()
         equal((pong.kind, pong.code, pong.mid), (coaplib.RST, 0, 99))
-        for stray in (coaplib.encode(coaplib.ACK, 0, 1), coaplib.encode(coaplib.RST, 0, 2), coaplib.encode(coaplib.NON, 0, 3),
-                      coaplib.encode(coaplib.ACK, 0x45, 4, b"x", [], b"stray"), coaplib.encode(coaplib.CON, 0x45, 5, b"x")):
+        for stray in (coaplib.encode(coaplib.ACK, 0, 1), coaplib.encode(coaplib.RST, 0, 2),
+                      coaplib.encode(coaplib.NON, 0, 3),
+                      coaplib.encode(coaplib.ACK, 0x45, 4, b"x", [], b"stray"),
+                      coaplib.encode(coaplib.CON, 0x45, 5, b"x")):
             client.send(stray)
         equal(client.request("get", "cse-in", origin="Cdev1").rsc, 2000)
     equal(len(s.cse.records()), 1)
 
 
 def test_separate_answers(t):
-    s = Sagate(t, ["--delay", "2500"], upstream={"coap_health": "none", "http_health": "none", "request_milliseconds": 8000})
+    s = Sagate(t, ["--delay", "2500"], upstream={"coap_health": "none", "http_health": "none",
+                                                 "request_milliseconds": 8000})
     with s.dtls(DEV1) as client:
         datagram = client.build("get", "cse-in", origin="Cdev1", rqi="sep", token=b"sep")
         client.send(datagram)
@@ -141,7 +144,8 @@ def test_observe_with_libcoap(t):
     found = []
     # libcoap's client knows no oneM2M option and so resets the first notification; that it arrives is what counts.
     thread = threading.Thread(target=lambda: found.extend(
-        s.coap(DEV2, "get", "/cse-in/dev1/data/la", origin="Cdev2", rqi="watch", extra=["-s", "8"], count=2, seconds=8)))
+        s.coap(DEV2, "get", "/cse-in/dev1/data/la", origin="Cdev2", rqi="watch", extra=["-s", "8"], count=2,
+               seconds=8)))
     thread.start()
     wait_for(lambda: s.cse.records(rqi="watch"), "the observation is asked for")
     settle()
@@ -199,9 +203,11 @@ def test_originator_of_every_block_is_checked(t):
     body = json.dumps(cin("z" * 900)).encode()
     with s.dtls(DEV1) as client:
         make(client)
-        answer = client.request("post", "cse-in/dev1/data", origin="Cdev1", rqi="mix", ty=4, body=body[:512], options=[(27, b"\x0d")])
+        answer = client.request("post", "cse-in/dev1/data", origin="Cdev1", rqi="mix", ty=4, body=body[:512],
+                                options=[(27, b"\x0d")])
         equal(answer.status, "2.31")
-        answer = client.request("post", "cse-in/dev1/data", origin="Cdev2", rqi="mix", ty=4, body=body[512:], options=[(27, b"\x15")])
+        answer = client.request("post", "cse-in/dev1/data", origin="Cdev2", rqi="mix", ty=4, body=body[512:],
+                                options=[(27, b"\x15")])
         equal(answer.rsc, 4106)
     check(not any(r["from"] == "Cdev2" for r in s.cse.records(event=None)), "a foreign block reached the CSE")
 
@@ -241,9 +247,12 @@ def test_malformed_messages(t):
     s = Sagate(t)
     with s.dtls(DEV1) as client:
         good = client.build("get", "cse-in", origin="Cdev1", rqi="x")
-        for data in (b"", b"\x40", b"\x40\x01\x00", b"\x49\x01\x00\x01" + b"t" * 9, b"\x80\x01\x00\x01", good[:-1] + b"\xff",
-                     good + b"\xff", b"\x40\x01\x12\x34\xf0", b"\x40\x01\x12\x35\x0f", b"\x40\x01\x12\x36\xdd", b"\x40\x01\x12\x37\xe0\xff\xff",
-                     b"\x40\x00\x12\x38extra", b"\x40\x1f\x12\x39", b"\x40\x20\x12\x40", b"\x40\xff\x12\x41", bytes(range(256)), good * 3):
+        for data in (b"", b"\x40", b"\x40\x01\x00", b"\x49\x01\x00\x01" + b"t" * 9, b"\x80\x01\x00\x01",
+                     good[:-1] + b"\xff",
+                     good + b"\xff", b"\x40\x01\x12\x34\xf0", b"\x40\x01\x12\x35\x0f", b"\x40\x01\x12\x36\xdd",
+                     b"\x40\x01\x12\x37\xe0\xff\xff",
+                     b"\x40\x00\x12\x38extra", b"\x40\x1f\x12\x39", b"\x40\x20\x12\x40", b"\x40\xff\x12\x41",
+                     bytes(range(256)), good * 3):
             if data:
                 client.send(data)
         answer = client.request("get", "cse-in", origin="Cdev1", rqi="fine")
@@ -273,6 +282,7 @@ def test_response_status_codes_pass_unchanged(t):
 def test_sp_relative_and_absolute_targets(t):
     s = Sagate(t)
     with s.dtls(DEV1) as client:
-        for path, to in (("~/id-in/cse-in", "/id-in/cse-in"), ("_/sp.example/id-in/cse-in", "//sp.example/id-in/cse-in"), ("-", "-")):
+        for path, to in (("~/id-in/cse-in", "/id-in/cse-in"), ("_/sp.example/id-in/cse-in",
+                                                               "//sp.example/id-in/cse-in"), ("-", "-")):
             equal(client.request("get", path, origin="Cdev1", rqi=to).rsc, 2000, path)
             equal(s.cse.records(rqi=to)[0]["to"], to)

@@ -136,7 +136,8 @@ def test_bad_reload_changes_nothing(t):
         use(stream)
         good = s.conf.read_text()
         generation = s.ctl("status")["generation"]
-        for bad in ("process = {", good.replace("workers", "wrokers"), good.replace('upstream = "in"', 'upstream = "nowhere"')):
+        for bad in ("process = {", good.replace("workers", "wrokers"), good.replace('upstream = "in"',
+                                                                                    'upstream = "nowhere"')):
             s.conf.write_text(bad)
             message = s.ctl("reload", ok=False)
             check("sagate.conf" in message or "nowhere" in message, f"the message does not say where: {message}")

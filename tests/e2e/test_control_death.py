@@ -67,7 +67,8 @@ def test_kill_9_under_traffic(t):
     equal(wrong, [], "requests that were lost or wrong")
     check(sent["h"] > 5 and sent["c"] > 5, f"too little traffic: {sent}")
     for kind in "hc":
-        equal(len([r for r in s.cse.records() if (r["rqi"] or "").startswith(kind) and r["rqi"][1:].isdigit()]), sent[kind],
+        equal(len([r for r in s.cse.records() if (r["rqi"] or "").startswith(kind) and r["rqi"][1:].isdigit()]),
+              sent[kind],
               "requests that reached the CSE, each once")
 
 

@@ -5,8 +5,8 @@ import socket
 import time
 
 import coap as coaplib
-from lib import (DemoCse, HttpStream, Closed, ae, check, cin, cnt, coap_client, equal, m2m_request, settle, wait_for,
-                 free_port, parse_response)
+from lib import (DemoCse, ae, check, cin, cnt, coap_client, equal, free_port, m2m_request, parse_response, settle,
+                 wait_for)
 
 
 def curl(t, cse, *args, path="/cse-in", origin="CAdmin", rqi="r1"):
@@ -40,10 +40,12 @@ def test_crud_over_http(t):
         equal(curl(t, cse, path=path).json["m2m:cin"]["con"], "value 2", path)
     equal(curl(t, cse, path="/cse-in/dev1/data/ol").json["m2m:cin"]["con"], "value 0")
     equal(curl(t, cse, path="/cse-in/dev1/data").json["m2m:cnt"]["cni"], 3)
-    answer = curl(t, cse, "-X", "PUT", "-H", "Content-Type: application/json", "-d", '{"m2m:cnt":{"mni":2,"lbl":["x"]}}',
+    answer = curl(t, cse, "-X", "PUT", "-H", "Content-Type: application/json", "-d",
+                  '{"m2m:cnt":{"mni":2,"lbl":["x"]}}',
                   origin="Cdev1", path="/cse-in/dev1/data")
     equal((answer.status, answer.rsc, answer.json["m2m:cnt"]["cni"]), (200, 2004, 2))
-    equal(curl(t, cse, "-X", "PUT", "-H", "Content-Type: application/json", "-d", '{"m2m:cnt":{"mni":9}}', origin="Cdev2",
+    equal(curl(t, cse, "-X", "PUT", "-H", "Content-Type: application/json", "-d", '{"m2m:cnt":{"mni":9}}',
+               origin="Cdev2",
                path="/cse-in/dev1/data").rsc, 4103)
     equal(curl(t, cse, "-X", "DELETE", origin="Cdev1", path="/cse-in/dev1").rsc, 2002)
     answer = curl(t, cse, path="/cse-in/dev1/data")
@@ -166,7 +168,8 @@ def test_blockwise(t):
             equal(answer.status, "2.31" if more else "2.01")
         got, n = b"", 0
         while True:
-            answer = client.request("get", "cse-in/dev1/data/la", origin="Cdev1", options=[(23, bytes([n << 4 | 6]) if n else b"\6")])
+            answer = client.request("get", "cse-in/dev1/data/la", origin="Cdev1",
+                                    options=[(23, bytes([n << 4 | 6]) if n else b"\6")])
             got += answer.payload
             if not int.from_bytes(answer.option(23), "big") & 8:
                 break
@@ -201,10 +204,13 @@ def test_notifications(t):
 def test_http_connections(t):
     cse = DemoCse(t)
     with cse.http() as stream:
-        stream.send(m2m_request("GET", "/cse-in", "CAdmin", rqi="p1") + m2m_request("GET", "/cse-in", "CAdmin", rqi="p2"))
+        stream.send(m2m_request("GET", "/cse-in", "CAdmin", rqi="p1") + m2m_request("GET", "/cse-in", "CAdmin",
+                                                                                    rqi="p2"))
         equal([stream.response().header("X-M2M-RI") for _ in range(2)], ["p1", "p2"], "pipelined answers")
-        chunks = b"2\r\n{\"\r\n" + b"%x\r\n" % (len(json.dumps(cnt("c"))) - 2) + json.dumps(cnt("c")).encode()[2:] + b"\r\n0\r\n\r\n"
-        stream.send(m2m_request("POST", "/cse-in", "CAdmin", headers=["Transfer-Encoding: chunked", "Content-Type: application/json;ty=3"]) + chunks)
+        text = json.dumps(cnt("c")).encode()
+        chunks = b"2\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (text[:2], len(text) - 2, text[2:])
+        stream.send(m2m_request("POST", "/cse-in", "CAdmin", headers=["Transfer-Encoding: chunked",
+                                                                      "Content-Type: application/json;ty=3"]) + chunks)
         equal(stream.response().rsc, 2001)
         cse.mode(chunked=True)
         equal(stream.request("GET", "/cse-in/c", origin="CAdmin").json["m2m:cnt"]["rn"], "c")

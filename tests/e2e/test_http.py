@@ -43,9 +43,11 @@ def test_chunked_both_ways(t):
     with s.tls(DEV1) as stream:
         make(stream)
         text = json.dumps(cin("chunk " * 200)).encode()
-        chunks = b"".join(b"%X;note=\"x\"\r\n%s\r\n" % (len(text[i:i + 100]), text[i:i + 100]) for i in range(0, len(text), 100))
+        chunks = b"".join(b"%X;note=\"x\"\r\n%s\r\n" % (len(text[i:i + 100]),
+                                                        text[i:i + 100]) for i in range(0, len(text), 100))
         stream.send(m2m_request("POST", "/cse-in/dev1/data", "Cdev1", rqi="ch",
-                                headers=["Transfer-Encoding: chunked", "Content-Type: application/json;ty=4"]) + chunks + b"0\r\n\r\n")
+                                headers=["Transfer-Encoding: chunked",
+                                         "Content-Type: application/json;ty=4"]) + chunks + b"0\r\n\r\n")
         equal(stream.response().rsc, 2001)
         equal(stream.request("GET", "/cse-in/dev1/data/la", origin="Cdev1").json["m2m:cin"]["con"], "chunk " * 200)
     equal(s.cse.records(rqi="ch")[0]["body"].encode(), text, "content as the CSE saw it")
@@ -54,7 +56,8 @@ def test_chunked_both_ways(t):
 def test_expect_continue(t):
     s = Sagate(t)
     body = json.dumps(cnt("exp")).encode()
-    head = m2m_request("POST", "/cse-in", "Cdev1", rqi="exp", headers=[TYPE, f"Content-Length: {len(body)}", "Expect: 100-continue"])
+    head = m2m_request("POST", "/cse-in", "Cdev1", rqi="exp", headers=[TYPE, f"Content-Length: {len(body)}",
+                                                                       "Expect: 100-continue"])
     with s.tls(DEV1) as stream:
         stream.send(head)
         equal(stream.response(interim=True).status, 100)

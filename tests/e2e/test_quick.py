@@ -1,4 +1,4 @@
-# What a device does first, with every client there is: register an AE, make a container, put a content instance, read it.
+# What a device does first, with every client: register an AE, make a container and a content instance, read it back.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from lib import DEV1, DEV2, Sagate, ae, cin, cnt, equal, check
 

@@ -1,6 +1,6 @@
 # AE registration: AE-IDs that the CSE assigns belong to the credential that asked for them.
 # SPDX-License-Identifier: GPL-3.0-or-later
-from lib import DEV1, DEV2, PAIR, WILD_C, WILD_C2, WILD_S, Sagate, ae, check, cnt, equal
+from lib import DEV1, DEV2, PAIR, WILD_C, WILD_C2, WILD_S, Sagate, ae, cnt, equal
 
 
 def register(stream, origin, name, rqi="reg"):

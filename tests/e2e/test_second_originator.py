@@ -30,7 +30,8 @@ def hidden_in_content(fr):
         ("json, escaped value", JSON, b"\x32", b'{"fr":"\\u0043' + fr[1:].encode() + b'",' + container + b"}"),
         ("json, two members", JSON, b"\x32", b'{"fr":"Cone","fr":' + quoted + b"," + container + b"}"),
         ("json, white space", JSON, b"\x32", b' \n{ "fr" \t:\n ' + quoted + b" , " + container + b"}"),
-        ("json, m2m:rqp", JSON, b"\x32", b'{"m2m:rqp":{"fr":' + quoted + b',"op":1,"rqi":"x","pc":{' + container + b"}}}"),
+        ("json, m2m:rqp", JSON, b"\x32",
+         b'{"m2m:rqp":{"fr":' + quoted + b',"op":1,"rqi":"x","pc":{' + container + b"}}}"),
         ("cbor, text name", CBOR, b"\x3c", b"\xa1" + cbor_text("fr") + cbor_text(fr)),
         ("cbor, byte name", CBOR, b"\x3c", b"\xa1" + cbor_bytes("fr") + cbor_bytes(fr)),
         ("cbor, indefinite map", CBOR, b"\x3c", b"\xbf" + cbor_text("fr") + cbor_text(fr) + b"\xff"),
@@ -72,7 +73,8 @@ def test_coap_content(t):
     with s.dtls(PAIR) as client:
         for fr, allowed in HIDDEN:
             for name, _, form, body in hidden_in_content(fr):
-                answer = client.request("post", "cse-in", origin="Cone", rqi="hid", ty=3, body=body, options=[(12, form)])
+                answer = client.request("post", "cse-in", origin="Cone", rqi="hid", ty=3, body=body,
+                                        options=[(12, form)])
                 if answer is None or answer.rsc not in allowed or answer.rqi != "hid":
                     failures.append(f"{name}, {fr}: {answer}")
     check(not failures, "\n".join(failures))
@@ -124,9 +126,11 @@ HTTP_TABLE = [
     ("SP-relative admin", http_case(["X-M2M-Origin: /id-in/CAdmin"] + ID), {4106}),
     ("two request identifiers", http_case(["X-M2M-Origin: Cdev1", "X-M2M-RI: other"] + ID), {4000, None}),
     ("two release versions", http_case(["X-M2M-Origin: Cdev1", "X-M2M-RVI: 2a"] + ID), {4000, None}),
-    ("two content types", http_case(["X-M2M-Origin: Cdev1", "Content-Type: application/json;ty=3", "Content-Type: application/json;ty=2",
+    ("two content types", http_case(["X-M2M-Origin: Cdev1", "Content-Type: application/json;ty=3",
+                                     "Content-Type: application/json;ty=2",
                                      "Content-Length: 2"] + ID, b"{}", "POST"), {4000, None}),
-    ("in a trailer", http_case(["X-M2M-Origin: Cdev1", "Transfer-Encoding: chunked", "Trailer: X-M2M-Origin", JSON] + ID,
+    ("in a trailer", http_case(["X-M2M-Origin: Cdev1", "Transfer-Encoding: chunked", "Trailer: X-M2M-Origin",
+                                JSON] + ID,
                                b"2\r\n{}\r\n0\r\nX-M2M-Origin: Cdev2\r\n\r\n", "POST"), {4000, 2001, None, "dropped"}),
     ("named by Connection", http_case(["X-M2M-Origin: Cdev2", "Connection: X-M2M-Origin"] + ID), {4000, 4106}),
 ]
@@ -158,7 +162,8 @@ def test_http_headers(t):
 
 def test_http_forged_identity(t):
     s = Sagate(t)
-    forged = ["X-SAGate-Originator: //sp.example/id-in/Cforged", "X-SAGate-Credential-ID: 12-forged", "X-SAGate-Framework: forged",
+    forged = ["X-SAGate-Originator: //sp.example/id-in/Cforged", "X-SAGate-Credential-ID: 12-forged",
+              "X-SAGate-Framework: forged",
               "X-SAGate-Authenticated: forged", "X-SAGate-Other: forged", "x-sagate-originator: forged",
               "Forwarded: for=192.0.2.66;by=forged", "Client-Cert: :Zm9yZ2Vk:", "Client-Cert-Chain: :Zm9yZ2Vk:",
               "remoteaddress: 192.0.2.66", "X-Forwarded-For: 192.0.2.66", "Connection: X-SAGate-Originator"]
@@ -213,7 +218,8 @@ def test_coap_options(t):
 def test_coap_forged_identity(t):
     s = Sagate(t)
     with s.dtls(DEV1) as client:
-        options = [(65020, b"//sp.example/id-in/Cforged"), (65052, b"12-forged"), (65084, b"192.0.2.66:1"), (65020, b"forged")]
+        options = [(65020, b"//sp.example/id-in/Cforged"), (65052, b"12-forged"), (65084, b"192.0.2.66:1"),
+                   (65020, b"forged")]
         equal(client.request("get", "cse-in", origin="Cdev1", rqi="forge", options=options).rsc, 2000)
     record = s.cse.records(rqi="forge")[0]
     check("forged" not in record.text() and "192.0.2.66" not in record.text(), record.text())

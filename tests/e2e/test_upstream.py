@@ -36,7 +36,8 @@ def test_a_dead_cse_is_left_out(t):
     with s.dtls(DEV1) as client:
         answer = client.request("get", "cse-in", origin="Cdev1")
         check(answer is not None and answer.rsc in (2000, 5103), answer)
-        wait_for(lambda: not s.ctl("upstreams")["upstreams"][0]["servers"][0]["coap"]["healthy"], "CoAP found to be dead")
+        wait_for(lambda: not s.ctl("upstreams")["upstreams"][0]["servers"][0]["coap"]["healthy"],
+                 "CoAP found to be dead")
         equal(client.request("get", "cse-in", origin="Cdev1").rsc, 2000)
     s.cses[0].start()
     wait_for(lambda: s.ctl("upstreams")["upstreams"][0]["servers"][0]["http"]["healthy"], "found to be alive")
@@ -51,7 +52,8 @@ def test_no_cse_is_healthy(t):
         equal(stream.request("GET", "/cse-in", origin="Cdev1").rsc, 2000)
         equal(client.request("get", "cse-in", origin="Cdev2").rsc, 2000)
         s.cse.kill()
-        wait_for(lambda: not any(s.ctl("upstreams")["upstreams"][0]["servers"][0][b]["healthy"] for b in ("http", "coap")),
+        wait_for(lambda: not any(s.ctl("upstreams")["upstreams"][0]["servers"][0][b]["healthy"]
+                                 for b in ("http", "coap")),
                  "found to be dead")
         answer = stream.request("GET", "/cse-in", origin="Cdev1", rqi="none")
         equal((answer.status, answer.rsc, answer.header("X-M2M-RI")), (503, 5103, "none"))
@@ -64,7 +66,8 @@ def test_no_cse_is_healthy(t):
 
 
 # How a CSE fails, and the response status codes that a device may then hear.
-FAILURES = [("close-mid-answer", {5103, 4008}), ("nonsense", {5103, 4008, 5000}), ("reset", {5103, 4008}), ("never", {4008, 5103})]
+FAILURES = [("close-mid-answer", {5103, 4008}), ("nonsense", {5103, 4008, 5000}), ("reset", {5103, 4008}),
+            ("never", {4008, 5103})]
 
 
 def test_http_failures(t):
@@ -104,10 +107,12 @@ def test_coap_failures(t):
         client.request("post", "cse-in/dev1", origin="Cdev1", ty=3, body=cnt("fails"))
         for mode, allowed in FAILURES:
             s.cse.mode(fail=mode, match="/fails")
-            answer = client.request("post", "cse-in/dev1/fails", origin="Cdev1", rqi=f"f-{mode}", ty=4, body=cin("once"))
+            answer = client.request("post", "cse-in/dev1/fails", origin="Cdev1", rqi=f"f-{mode}", ty=4,
+                                    body=cin("once"))
             check(answer is not None, f"{mode}: no answer")
             check(answer.rsc in allowed or mode == "close-mid-answer", f"{mode}: {answer}")
-            equal(len(s.cse.records(rqi=f"f-{mode}")), 1, f"{mode}: a request that creates something is carried out once")
+            equal(len(s.cse.records(rqi=f"f-{mode}")), 1,
+                  f"{mode}: a request that creates something is carried out once")
             equal(other.request("get", "cse-in", origin="Cdev2").rsc, 2000, f"{mode}: another association")
         s.cse.mode(fail="answer-twice", count=3)
         for n in range(5):
@@ -131,7 +136,8 @@ def both_bindings(s, from_value="Cdev1", old=False):
         answer = stream.request("POST", "/cse-in", origin="Cdev1", rqi="q1", ty=2, body=ae("quirk"))
         equal((answer.rsc, answer.header("X-M2M-RI")), (2001, "q1"))
         equal(stream.request("POST", "/cse-in/quirk?rcn=0", origin="Cdev1", rqi="q2", ty=3, body=cnt("data")).rsc, 2001)
-        equal(stream.request("POST", "/cse-in/quirk/data?rcn=0", origin="Cdev1", rqi="q3", ty=4, body=cin("v")).rsc, 2001)
+        equal(stream.request("POST", "/cse-in/quirk/data?rcn=0", origin="Cdev1", rqi="q3", ty=4, body=cin("v")).rsc,
+              2001)
         answer = stream.request("GET", "/cse-in/quirk/data/la", origin="Cdev1", rqi="q4")
         equal((answer.rsc, answer.json["m2m:cin"]["con"]), (2000, "v"))
         equal(stream.request("GET", "/cse-in/nothing", origin="Cdev1", rqi="q5").rsc, 4004)
@@ -180,7 +186,8 @@ def test_like_acme(t):
 
 
 def test_sp_relative_from(t):
-    s = Sagate(t, ["--from", "sp-relative"], upstream={"from_form": "sp_relative", "health_originator": "/SsagateHealth"})
+    s = Sagate(t, ["--from", "sp-relative"], upstream={"from_form": "sp_relative",
+                                                       "health_originator": "/SsagateHealth"})
     both_bindings(s, "/id-in/Cdev1")
 
 
@@ -247,7 +254,8 @@ def test_requests_in_flight_are_bounded(t):
 
 
 def test_deadline(t):
-    s = Sagate(t, ["--delay", "3000"], upstream={"http_health": "none", "coap_health": "none", "request_milliseconds": 500})
+    s = Sagate(t, ["--delay", "3000"], upstream={"http_health": "none", "coap_health": "none",
+                                                 "request_milliseconds": 500})
     start = time.monotonic()
     answer = ask(s, DEV1, "late")
     equal((answer.status, answer.rsc, answer.header("X-M2M-RI")), (504, 4008, "late"))

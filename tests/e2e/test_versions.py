@@ -1,6 +1,6 @@
 # Protocol versions and cipher suites, and what a peer hears that has proven no identity.
 # SPDX-License-Identifier: GPL-3.0-or-later
-from lib import DEV1, Sagate, ae, check, equal, m2m_request, make_certificate, need, openssl_certificate, openssl_psk
+from lib import DEV1, Sagate, check, equal, make_certificate, need, openssl_certificate
 
 
 def complete_4107(answer, rqi):
@@ -14,7 +14,8 @@ def test_certificate_curl(t):
     for version in (["--tls-max", "1.2"], ["--tlsv1.3"]):
         headers = ["X-M2M-Origin: Cdev1", "X-M2M-RI: cert", "X-M2M-RVI: 3"]
         complete_4107(s.curl(*version, headers=headers), "cert")
-        complete_4107(s.curl(*version, "-H", "Content-Type: application/json;ty=2", "-d", '{"m2m:ae":{"api":"Nx","rr":false}}',
+        complete_4107(s.curl(*version, "-H", "Content-Type: application/json;ty=2", "-d",
+                             '{"m2m:ae":{"api":"Nx","rr":false}}',
                              headers=["X-M2M-RI: reg"]), "reg")
     equal(s.cse.records(), [])
     check(s.metric("refusals_total", reason="association_required") >= 4, "refusals are not counted")

@@ -379,7 +379,7 @@ static void record_message(struct demo *demo, const char *event, const struct re
     for (size_t i = 0; i < m->option_count; i++)
         json_array_append_new(options, json_pack("[i,o]", (int)m->options[i].number,
                                                  record_text(m->options[i].value, m->options[i].len)));
-    snprintf(code, sizeof code, "%u.%02u", m->code >> 5, m->code & 31U);
+    snprintf(code, sizeof code, "%u.%02u", (unsigned)m->code >> 5, m->code & 31U);
     record_request(
         demo, event, request,
         json_pack("{s:s, s:s, s:i, s:o}", "type", types[m->type], "code", code, "mid", (int)m->id, "options", options));

@@ -1,0 +1,149 @@
+# One test: what it may state, the processes that it starts, and what must be ended after it.
+# SPDX-License-Identifier: GPL-3.0-or-later
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|runtime error:")
+
+
+class Failure(AssertionError):
+    pass
+
+
+class Skip(Exception):
+    pass
+
+
+def check(condition, message="the condition does not hold"):
+    if not condition:
+        raise Failure(message)
+
+
+def equal(actual, expected, what="value"):
+    if actual != expected:
+        raise Failure(f"{what}: {actual!r}, expected {expected!r}")
+
+
+def need(*programs):
+    for program in programs:
+        if shutil.which(program) is None:
+            raise Skip(f"{program} is not installed")
+
+
+def wait_for(condition, what, seconds=10):
+    """Polls until condition() is true and returns its value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failure(f"waited {seconds} s in vain: {what}")
+        time.sleep(0.03)
+
+
+def remove_tree(path):
+    shutil.rmtree(path, ignore_errors=True)
+
+
+_given_ports = set()
+
+
+def free_port():
+    """A port of 127.0.0.1 that is free for TCP and for UDP."""
+    while True:
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            port = tcp.getsockname()[1]
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
+
+
+class Process:
+    def __init__(self, name, argv, log, env=None, stdin=subprocess.DEVNULL):
+        self.name, self.log_path = name, log
+        with open(log, "ab") as out:
+            self.popen = subprocess.Popen([str(a) for a in argv], stdin=stdin, stdout=out, stderr=out, env=env)
+        self.pid = self.popen.pid
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def alive(self):
+        return self.popen.poll() is None
+
+    def signal(self, number):
+        if self.alive():
+            self.popen.send_signal(number)
+
+    def wait(self, seconds=15):
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{self.name} has not ended within {seconds} s") from None
+
+    def stop(self, seconds=15):
+        """Asks it to end; returns its exit status."""
+        self.signal(signal.SIGTERM)
+        try:
+            return self.wait(seconds)
+        except Failure:
+            self.kill()
+            raise
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
+        return self.popen.wait()
+
+
+class Context:
+    """One test: its folder, and what must be ended after it, last first."""
+
+    def __init__(self, build, folder):
+        self.build, self.dir, self._closers = build, folder, []
+
+    def defer(self, closer):
+        """closer(failed) runs at the end of the test."""
+        self._closers.append(closer)
+
+    def close(self, failed):
+        first = None
+        while self._closers:
+            try:
+                self._closers.pop()(failed)
+            except BaseException as error:  # all the others still have to be ended
+                first = first or error
+        if first is not None and not failed:
+            raise first
+
+    def program(self, name):
+        direct = self.build / name
+        if direct.is_file() and os.access(direct, os.X_OK):
+            return direct
+        for path in sorted(self.build.rglob(name)):
+            if path.is_file() and os.access(path, os.X_OK):
+                return path
+        raise Failure(f"{name} has not been built in {self.build}")
+
+    def spawn(self, name, argv, **kwargs):
+        process = Process(name, argv, self.dir / f"{name}.log", **kwargs)
+        self.defer(lambda failed: process.kill() if process.alive() else None)
+        return process
+
+    def run(self, argv, timeout=20, **kwargs):
+        return subprocess.run([str(a) for a in argv], capture_output=True, timeout=timeout, **kwargs)
+
+
+def settle(seconds=0.3):
+    """For what must not happen: gives it the time to happen."""
+    time.sleep(seconds)
