@@ -313,6 +313,13 @@ static int make_bindings(struct worker *worker, const struct config *config)
     return http_new(&http, &worker->http);
 }
 
+// A request whose head and body are held until they are checked goes to the CSE in one write.
+static size_t stream_limit(const struct config *config)
+{
+    size_t one_write = (size_t)config->limits.http_head_bytes + config->limits.http_body_buffer_bytes;
+    return STREAM_LIMIT + one_write;
+}
+
 static int make_parts(struct worker *worker, const struct worker_options *options)
 {
     const struct config *config = options->snapshot->config;
@@ -320,7 +327,7 @@ static int make_parts(struct worker *worker, const struct worker_options *option
                                   .receive_buffers = RECEIVE_BUFFERS,
                                   .streams_max = config->limits.connections + 1024,
                                   .stream_high_water = STREAM_HIGH_WATER,
-                                  .stream_limit = STREAM_LIMIT};
+                                  .stream_limit = stream_limit(config)};
     int result = io_create(options->driver, &io, &worker->io);
     if (result != SAGATE_OK)
         return result;
