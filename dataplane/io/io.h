@@ -25,7 +25,7 @@ enum io_event_type {
     IO_DATAGRAM_ERROR, // id, user, error: a connected socket reports an error (ECONNREFUSED); the socket stays usable
     IO_ACCEPTED,  // id and user of the listener, stream, peer, local; set the stream's user with io_stream_set_user
     IO_CONNECTED, // stream, user, error: 0, or errno and the stream is gone
-    IO_DATA,      // stream, user, data, len
+    IO_DATA,      // stream, user, data, len; at most one of a stream in a batch
     IO_EOF,       // stream, user: the peer sends no more; writing still works
     IO_WRITABLE,  // stream, user: what was written drained below the low-water mark after an SAGATE_AGAIN
     IO_CLOSED,    // stream, user, error: the stream is gone; its last event; not sent after io_stream_close/abort

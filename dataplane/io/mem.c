@@ -570,6 +570,7 @@ static void item_deliver(struct mem *io, struct item *item, struct io_event *eve
         break;
     case IO_DATA:
         io->base.counters.bytes_received += item->len;
+        stream->fresh = true;
         break;
     case IO_ACCEPTED:
         stream->fresh = true;

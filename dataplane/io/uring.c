@@ -400,6 +400,7 @@ static int uring_wait(struct io *base, struct io_event *events, size_t max, int6
     io->count = 0;
     io->max = max < IO_BATCH_MAX ? max : IO_BATCH_MAX;
     return_buffers(io);
+    uring_stream_batch_begin(io);
     uint64_t deadline = timeout_us > 0 ? clock_us() + (uint64_t)timeout_us : 0;
     for (;;) {
         expire(io);

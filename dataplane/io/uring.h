@@ -97,6 +97,7 @@ struct uring_stream {
     bool on_kick, on_ready, on_linger;
     int error; // of connecting, receiving or sending: the errno of the last event
     struct io_user *user;
+    uint64_t fed_in; // number of the io_wait that last delivered an IO_DATA
     size_t queued;
     struct uring_chunk_list output;
     struct uring_chunk *last; // of output, when that is not empty
@@ -121,6 +122,9 @@ struct uring {
     // The batch being filled.
     struct io_event *events;
     size_t count, max;
+
+    struct uring_stream *fed[IO_BATCH_MAX]; // streams with an IO_DATA in the batch
+    size_t fed_count;
 
     // What goes back with the next io_wait.
     uint16_t datagrams_out[IO_BATCH_MAX];
@@ -196,12 +200,14 @@ void uring_datagram_sent(struct uring *io, uint32_t index, int result);
 uint8_t *uring_datagram_reserve(struct io *base, size_t len);
 int uring_datagram_commit(struct io *base, io_id id, const struct address *to, size_t len);
 
-// uring_stream.c: open and free the tables; work: make the requests that are due; deliver: one event of the first
+// uring_stream.c: open and free the tables; work: make the requests that are due; batch_begin: streams that had
+// an IO_DATA in the last batch may have events again; deliver: one event of the first
 // stream that has one (false: none has); expire: end the streams that drained for too long.
 int uring_stream_open(struct uring *io);
 void uring_stream_free(struct uring *io);
 void uring_stream_return_buffers(struct uring *io);
 void uring_stream_work_all(struct uring *io);
+void uring_stream_batch_begin(struct uring *io);
 bool uring_stream_deliver_one(struct uring *io);
 void uring_stream_expire(struct uring *io, uint64_t now);
 void uring_stream_accepted(struct uring *io, const struct uring_source *listener, int fd);

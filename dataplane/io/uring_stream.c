@@ -131,15 +131,18 @@ static void kick(struct uring *io, struct uring_stream *stream)
     TAILQ_INSERT_TAIL(&io->kick, stream, kick);
 }
 
-static bool has_event(const struct uring_stream *stream)
+static bool has_event(const struct uring *io, const struct uring_stream *stream)
 {
+    // What follows an IO_DATA waits for the next batch, so that a pause always comes in time.
+    if (stream->fed_in == io->base.counters.waits)
+        return false;
     bool received = !STAILQ_EMPTY(&stream->held) || stream->eof_due || stream->closed_due;
     return stream->connected_due || stream->writable_due || (received && !stream->paused);
 }
 
 static void ready_update(struct uring *io, struct uring_stream *stream)
 {
-    bool wanted = has_event(stream);
+    bool wanted = has_event(io, stream);
     if (wanted && !stream->on_ready)
         TAILQ_INSERT_TAIL(&io->ready, stream, ready);
     if (!wanted && stream->on_ready)
@@ -568,6 +571,13 @@ void uring_stream_accepted(struct uring *io, const struct uring_source *listener
     event->local = &stream->local;
 }
 
+void uring_stream_batch_begin(struct uring *io)
+{
+    for (size_t i = 0; i < io->fed_count; i++)
+        ready_update(io, io->fed[i]);
+    io->fed_count = 0;
+}
+
 bool uring_stream_deliver_one(struct uring *io)
 {
     struct uring_stream *stream = TAILQ_FIRST(&io->ready);
@@ -594,6 +604,8 @@ bool uring_stream_deliver_one(struct uring *io)
         event->type = IO_DATA;
         event->data = held->data;
         event->len = held->len;
+        stream->fed_in = io->base.counters.waits;
+        io->fed[io->fed_count++] = stream;
         kick(io, stream);
     } else if (stream->eof_due) {
         stream->eof_due = false;

@@ -195,13 +195,13 @@ static int seal_datagram(struct session *session, const uint8_t *data, size_t le
 
 static int seal_stream(struct session *session, const uint8_t *data, size_t len)
 {
+    session->stopped = false;
     int rc = session_flush(session);
     if (rc != SAGATE_OK)
         return rc;
     if (len > 0) {
         if (len > INT32_MAX / 2)
             return SAGATE_ETOOBIG;
-        session->stopped = false;
         session->pending_max = SESSION_PENDING_MAX + 2 * len;
         int n = wolfSSL_write(session->ssl, data, (int)len);
         session->pending_max = SESSION_PENDING_MAX;

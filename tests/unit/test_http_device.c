@@ -42,7 +42,7 @@ static const struct refusal refusals[] = {
      true, STAT_HTTP_MALFORMED},
     {POST WHO "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 400 ", "4000", true, STAT_HTTP_MALFORMED},
     {POST WHO "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 400 ", "4000", true, STAT_HTTP_MALFORMED},
-    {POST WHO JSON "Transfer-Encoding: chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\n\r\n", "HTTP/1.1 400 ", "4000", true,
+    {POST WHO JSON "Transfer-Encoding: chunked\r\n\r\n2;a=b\n{}\r\n0\r\n\r\n", "HTTP/1.1 400 ", "4000", true,
      STAT_HTTP_MALFORMED},
     {POST WHO "X: a\rContent-Length: 5\r\n\r\n", "HTTP/1.1 400 ", "4000", true, STAT_HTTP_MALFORMED},
     {POST WHO "X: a\nContent-Length: 5\r\n\r\n", "HTTP/1.1 400 ", "4000", true, STAT_HTTP_MALFORMED},

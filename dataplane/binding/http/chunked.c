@@ -5,7 +5,21 @@
 #include "common/error.h"
 #include "dataplane/binding/http/head.h"
 
-enum state { SIZE, SIZE_LF, DATA, DATA_CR, DATA_LF, LINE_START, NAME, VALUE, VALUE_LF, END_LF, DONE, BROKEN };
+enum state {
+    SIZE,
+    EXTENSION,
+    SIZE_LF,
+    DATA,
+    DATA_CR,
+    DATA_LF,
+    LINE_START,
+    NAME,
+    VALUE,
+    VALUE_LF,
+    END_LF,
+    DONE,
+    BROKEN
+};
 enum { DIGITS_MAX = 8 };
 
 void http_chunked_init(struct http_chunked *chunked)
@@ -26,13 +40,23 @@ static int step_size(struct http_chunked *chunked, uint8_t c)
 {
     int digit = digit_of(c);
     if (digit < 0) {
-        chunked->state = SIZE_LF;
-        return c == '\r' && chunked->digits > 0 ? SAGATE_AGAIN : SAGATE_EMALFORMED;
+        chunked->state = c == ';' ? EXTENSION : SIZE_LF;
+        return (c == '\r' || c == ';') && chunked->digits > 0 ? SAGATE_AGAIN : SAGATE_EMALFORMED;
     }
     if (++chunked->digits > DIGITS_MAX)
         return SAGATE_ETOOBIG;
     chunked->left = chunked->left * 16 + (uint64_t)digit;
     return SAGATE_AGAIN;
+}
+
+// An extension means nothing here and is dropped (RFC 9112 7.1.1); no byte of it may look like the end of a line.
+static int step_extension(struct http_chunked *chunked, uint8_t c)
+{
+    if (++chunked->extension > HTTP_CHUNK_EXTENSION_MAX)
+        return SAGATE_ETOOBIG;
+    if (c == '\r')
+        chunked->state = SIZE_LF;
+    return c == '\r' || c == '\t' || (c >= ' ' && c < 0x7f) ? SAGATE_AGAIN : SAGATE_EMALFORMED;
 }
 
 static int step_trailer(struct http_chunked *chunked, uint8_t c)
@@ -65,6 +89,8 @@ static int step(struct http_chunked *chunked, uint8_t c)
     switch (chunked->state) {
     case SIZE:
         return step_size(chunked, c);
+    case EXTENSION:
+        return step_extension(chunked, c);
     case SIZE_LF:
         chunked->digits = 0;
         chunked->state = chunked->left > 0 ? DATA : LINE_START;

@@ -187,7 +187,8 @@ static int claim_server(struct http_exchange *exchange, struct http_problem *pro
         http_count(http, STAT_LIMIT_IN_FLIGHT_ASSOCIATION);
         return unavailable(problem, STAT_REFUSED_LIMIT, "too many requests of this association");
     }
-    if (upstream_pick(http->options.upstreams, device->upstream_index, CONFIG_HTTP, verdict->route, &server) != SAGATE_OK)
+    if (upstream_pick(http->options.upstreams, device->upstream_index, CONFIG_HTTP, verdict->route, &server) !=
+        SAGATE_OK)
         return unavailable(problem, STAT_REFUSED_UNAVAILABLE, "no CSE is reachable");
     if (upstream_begin(http->options.upstreams, device->upstream, server, CONFIG_HTTP) != SAGATE_OK) {
         http_count(http, STAT_LIMIT_IN_FLIGHT_UPSTREAM);

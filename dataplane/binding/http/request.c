@@ -145,7 +145,7 @@ static bool option_forbidden(struct slice option)
         if (http_same(option, whole[i]))
             return true;
     }
-    return http_begins(option, "Content-") || http_begins(option, "X-") || http_begins(option, "If-");
+    return http_begins(option, "Content-") || http_begins(option, "X-M2M-") || http_begins(option, "If-");
 }
 
 static int read_connection(const struct http_head *head, struct http_request *request, struct http_problem *problem)
