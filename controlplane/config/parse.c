@@ -271,6 +271,28 @@ static void read_metrics(struct tree *tree, const config_setting_t *root, struct
     free(raw.host);
 }
 
+// A default never contradicts what is set beside it.
+static void bound_default(const config_setting_t *group, const char *name, unsigned *value, unsigned most)
+{
+    if (member(group, name) == NULL && *value > most)
+        *value = most;
+}
+
+static void bound_defaults(const config_setting_t *root, struct config *config)
+{
+    const config_setting_t *group = member(root, "limits");
+    struct config_limits *limits = &config->limits;
+    bound_default(group, "parked", &limits->parked, limits->handshakes);
+    bound_default(group, "parked_milliseconds", &limits->parked_milliseconds, limits->handshake_seconds * 1000);
+    bound_default(group, "http_body_buffer_bytes", &limits->http_body_buffer_bytes, limits->http_body_bytes);
+    const config_setting_t *upstreams = member(root, "upstreams");
+    for (size_t i = 0; upstreams != NULL && config_setting_is_list(upstreams) && i < config->upstream_count; i++) {
+        struct config_upstream *upstream = &config->upstreams[i];
+        bound_default(config_setting_get_elem(upstreams, (unsigned)i), "health_timeout_milliseconds",
+                      &upstream->health_timeout_milliseconds, upstream->health_seconds * 1000);
+    }
+}
+
 void config_read_tree(struct tree *tree, struct config *config)
 {
     const config_setting_t *root = config_root_setting(&tree->tree);
@@ -284,4 +306,5 @@ void config_read_tree(struct tree *tree, struct config *config)
     read_listeners(tree, root, config);
     read_control(tree, root, config);
     read_metrics(tree, root, config);
+    bound_defaults(root, config);
 }

@@ -256,6 +256,7 @@ void control_metrics_source(void *context, struct metrics_source *out)
     *out = (struct metrics_source){
         .config = control->config,
         .stats = control->stats,
+        .draining = control->draining,
         .processes = control->processes_known ? &control->processes : NULL,
         .values = control->values,
         .value_count = collect(control),

@@ -304,6 +304,8 @@ bool metrics_ready(const struct metrics_source *source, char *reason, size_t len
         (void)snprintf(reason, len, "the data process is not running");
     else if (source->workers == 0 || source->present < source->workers)
         (void)snprintf(reason, len, "%u of %u workers have reported", source->present, source->workers);
+    else if (source->draining)
+        (void)snprintf(reason, len, "draining");
     else if (!is_any_healthy(source))
         (void)snprintf(reason, len, "no upstream is healthy");
     else

@@ -28,6 +28,7 @@ struct metrics_source {
     const void *stats;                       // shared memory; NULL: none yet
     unsigned workers;                        // in it
     unsigned present;                        // workers that have said something
+    bool draining;                           // by order of the operator: not ready for more
     const struct plane_processes *processes; // NULL: not told yet
     const struct metrics_value *values;
     size_t value_count;

@@ -18,11 +18,16 @@ enum { SCHEMA_VERSION = 1, BUSY_MS = 2000 };
 
 #define COLUMNS "credential_id, upstream, aei, resource_id, structured"
 
+// A structured address without the name of the CSEBase, for which "-" may stand (TS-0001 7.2).
+#define TAIL "substr(structured, instr(structured, '/'))"
+
 // X(id, text)
 #define STATEMENTS(X)                                                                                         \
     X(PUT, "INSERT OR REPLACE INTO registrations (" COLUMNS ", learned_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")  \
     X(FIND, "SELECT " COLUMNS " FROM registrations WHERE upstream = ?1 AND (aei = ?2 OR resource_id = ?2 OR " \
             "structured = ?2) LIMIT 1")                                                                       \
+    X(FIND_BELOW_BASE,                                                                                        \
+      "SELECT " COLUMNS " FROM registrations WHERE upstream = ?1 AND " TAIL " = substr(?2, 2) LIMIT 1")       \
     X(REMOVE, "DELETE FROM registrations WHERE upstream = ?1 AND aei = ?2")                                   \
     X(FORGET, "DELETE FROM registrations WHERE credential_id = ?1 AND aei = ?2")                              \
     X(HAS, "SELECT 1 FROM registrations WHERE aei = ?2 AND credential_id = ?1 LIMIT 1")                       \
@@ -52,7 +57,8 @@ static const char schema[] = "CREATE TABLE IF NOT EXISTS registrations ("
                              " PRIMARY KEY (upstream, aei)) WITHOUT ROWID;"
                              "CREATE INDEX IF NOT EXISTS by_aei ON registrations (aei, credential_id);"
                              "CREATE INDEX IF NOT EXISTS by_resource ON registrations (upstream, resource_id);"
-                             "CREATE INDEX IF NOT EXISTS by_structured ON registrations (upstream, structured);";
+                             "CREATE INDEX IF NOT EXISTS by_structured ON registrations (upstream, structured);"
+                             "CREATE INDEX IF NOT EXISTS by_tail ON registrations (upstream, " TAIL ");";
 
 struct registrations {
     sqlite3 *database;
@@ -250,7 +256,8 @@ int registrations_remove(struct registrations *registrations, struct slice upstr
 {
     if (to.len == 0)
         return SAGATE_ENOTFOUND;
-    sqlite3_stmt *find = registrations->statements[STATEMENT_FIND];
+    bool below_base = to.len > 2 && memcmp(to.data, "-/", 2) == 0;
+    sqlite3_stmt *find = registrations->statements[below_base ? STATEMENT_FIND_BELOW_BASE : STATEMENT_FIND];
     bind(find, 1, upstream);
     bind(find, 2, to);
     int step = sqlite3_step(find);

@@ -338,10 +338,10 @@ def test_credentials_errors(t):
     cases = [
         ("readable for others", good, 0o644, ["credentials.conf"]),
         ("syntax", good.replace("credentials = (", "credentials = ", 1), 0o600, ["credentials.conf"]),
-        ("no key", good.replace(f'key_text = "{DEV1.key}";', "", 1), 0o600, ["dev1"]),
-        ("bad hexadecimal", good.replace(DEV2.hex, "zz" + DEV2.hex[2:]), 0o600, ["dev2"]),
-        ("identity twice", good.replace("dev2@sp.example", "dev1@sp.example"), 0o600, ["dev1@sp.example"]),
-        ("neither AE-ID nor CSE-ID", good.replace('cse_id = "/mn1";', ""), 0o600, ["mn1"]),
+        ("no key", good.replace(f'key_text = "{DEV1.key}";', "", 1), 0o600, ["credentials.conf:1: ", "key_hex"]),
+        ("bad hexadecimal", good.replace(DEV2.hex, "zz" + DEV2.hex[2:]), 0o600, ["credentials.conf:7: ", "key_hex"]),
+        ("identity twice", good.replace("dev2@sp.example", "dev1@sp.example"), 0o600, ["credentials.conf:6: ", "identity"]),
+        ("neither AE-ID nor CSE-ID", good.replace('cse_id = "/mn1";', ""), 0o600, ["credentials.conf:25: ", "credentials[6]"]),
     ]
     failures = []
     for name, text, mode, words in cases:

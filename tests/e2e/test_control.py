@@ -206,7 +206,7 @@ def test_bad_clients_of_the_control_socket(t):
     import socket
     s = Sagate(t)
     check(stat.S_IMODE(s.socket.stat().st_mode) & 0o007 == 0, "others can reach the control socket")
-    for line in (b"\n", b"{}\n", b"not json\n", b'{"v":99,"command":"status"}\n', b'{"v":1,"command":"explode"}\n',
+    for line in (b"{}\n", b"not json\n", b'{"v":99,"command":"status"}\n', b'{"v":1,"command":"explode"}\n',
                  b'{"v":1,"command":["status"]}\n', b"[" * 5000 + b"\n", b"x" * 200000 + b"\n"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(5)

@@ -46,7 +46,7 @@ static void answer_body(struct http_exchange *exchange, struct slice piece)
 
 static size_t collect_max(const struct http_exchange *exchange)
 {
-    return exchange->pending.kind != 0 ? (size_t)HTTP_REGISTRATION_ANSWER_MAX : (size_t)HTTP_UNFRAMED_ANSWER_MAX;
+    return exchange->pending.kind != 0 ? (size_t)HTTP_REGISTRATION_ANSWER_MAX : (size_t)HTTP_HELD_ANSWER_MAX;
 }
 
 // The final head is there. SAGATE_AGAIN: a body follows; SAGATE_DONE: none does.
@@ -57,7 +57,8 @@ static int begin_answer(struct http_client *client)
     client->state = HTTP_CLIENT_BODY;
     client->left = response->length;
     http_chunked_init(&client->chunked);
-    exchange->collecting = exchange->pending.kind != 0 || response->framing == HTTP_BODY_UNTIL_CLOSE;
+    // What is short is held until it is whole: a CSE that breaks off then still gives the device a complete answer.
+    exchange->collecting = response->framing != HTTP_BODY_LENGTH || response->length <= collect_max(exchange);
     if (response->framing == HTTP_BODY_UNTIL_CLOSE && !response->closes)
         timer_set(client->http->options.wheel, &client->timer, http_now_ms(client->http) + HTTP_SILENCE_MS);
     if (!exchange->collecting && response->framing != HTTP_BODY_NONE)
