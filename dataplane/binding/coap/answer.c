@@ -122,21 +122,28 @@ int answer_translate(const struct coap_message *message, enum numbering from, co
                      struct answer *answer)
 {
     struct slice seen[NUMBERING_OPTIONS] = {0};
+    // 2.31 is a word of the block-wise layer and no primitive: oneM2M's options, which are critical, would only make a
+    // client that does not know them refuse it in the middle of its upload.
+    bool interim = message->code == COAP_CONTINUE;
     reset(answer, message->code);
     answer->rsc = answer_rsc_of_code(message->code, echo->operation);
     if (message->critical_cut)
         return SAGATE_EMALFORMED;
     for (size_t i = 0; i < message->option_count; i++) {
         int row = numbering_find(from, message->options[i].number);
+        if (row >= 0 && interim)
+            continue;
         bool usable = row >= 0 ? translate_row(row, message->options[i].value, echo, seen, answer)
                                : translate_other(message, i, answer);
         if (!usable)
             return SAGATE_EMALFORMED;
     }
+    answer->payload = message->payload;
+    if (interim)
+        return SAGATE_OK;
     add_echo(answer, echo);
     if (seen[ONEM2M_RVI].data == NULL)
         add_row(answer, echo, ONEM2M_RVI, echo->release_version);
-    answer->payload = message->payload;
     return SAGATE_OK;
 }
 
