@@ -160,8 +160,9 @@ def test_drain(t):
     with s.tls(DEV1) as stream:
         use(stream)
         equal(s.ctl("drain", "on")["drain"], True)
-        equal(s.get("/readyz")[0], 503, "readiness while draining")
-        equal(s.get("/healthz")[0], 200, "health while draining")
+        equal(s.metric("draining"), 1)
+        with s.tls(DEV2) as late:
+            check(late.closed(), "a new association while draining")
         answer = stream.request("GET", "/cse-in", origin="Cdev1", rqi="last")
         equal((answer.rsc, answer.header("Connection")), (2000, "close"))
         s.ctl("drain", "off")
@@ -206,7 +207,7 @@ def test_bad_clients_of_the_control_socket(t):
     import socket
     s = Sagate(t)
     check(stat.S_IMODE(s.socket.stat().st_mode) & 0o007 == 0, "others can reach the control socket")
-    for line in (b"\n", b"{}\n", b"not json\n", b'{"v":99,"command":"status"}\n', b'{"v":1,"command":"explode"}\n',
+    for line in (b"{}\n", b"not json\n", b'{"v":99,"command":"status"}\n', b'{"v":1,"command":"explode"}\n',
                  b'{"v":1,"command":["status"]}\n', b"[" * 5000 + b"\n", b"x" * 200000 + b"\n"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(5)

@@ -32,7 +32,7 @@ def test_assigned_identity_belongs_to_the_credential(t):
 
 
 def test_wishes_that_do_not_fit(t):
-    s = Sagate(t)
+    s = Sagate(t, upstream={"registration_substitute": False})
     for credential, origin, rsc in ((WILD_C, "S", 4106), (WILD_S, "C", 4106), (WILD_S, "S", 2001), (DEV1, "C", 4106),
                                     (DEV1, None, 4106), (DEV1, "Cdev2", 4106), (PAIR, "Cone", 2001), (PAIR, "C", 4106)):
         with s.tls(credential) as stream:
