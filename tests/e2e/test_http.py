@@ -43,7 +43,8 @@ def test_chunked_both_ways(t):
     with s.tls(DEV1) as stream:
         make(stream)
         text = json.dumps(cin("chunk " * 200)).encode()
-        chunks = b"".join(b"%X\r\n%s\r\n" % (len(text[i:i + 100]), text[i:i + 100]) for i in range(0, len(text), 100))
+        chunks = b"".join(b"%X;note=x\r\n%s\r\n" % (len(text[i:i + 100]),
+                                                    text[i:i + 100]) for i in range(0, len(text), 100))
         stream.send(m2m_request("POST", "/cse-in/dev1/data", "Cdev1", rqi="ch",
                                 headers=["Transfer-Encoding: chunked",
                                          "Content-Type: application/json;ty=4"]) + chunks + b"0\r\n\r\n")
