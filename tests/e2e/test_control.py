@@ -160,8 +160,11 @@ def test_drain(t):
     with s.tls(DEV1) as stream:
         use(stream)
         equal(s.ctl("drain", "on")["drain"], True)
+        equal(s.metric("draining"), 1)
         equal(s.get("/readyz")[0], 503, "readiness while draining")
         equal(s.get("/healthz")[0], 200, "health while draining")
+        with s.tls(DEV2) as late:
+            check(late.closed(), "a new association while draining")
         answer = stream.request("GET", "/cse-in", origin="Cdev1", rqi="last")
         equal((answer.rsc, answer.header("Connection")), (2000, "close"))
         s.ctl("drain", "off")

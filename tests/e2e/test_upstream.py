@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import time
 
-from lib import (CREDENTIALS, Credential, DEV1, DEV2, Sagate, ae, check, cin, cnt, equal, m2m_request, wait_for)
+from lib import (CREDENTIALS, Closed, Credential, DEV1, DEV2, Sagate, ae, check, cin, cnt, equal, m2m_request, wait_for)
 
 MANY = [Credential(f"m{n}@sp.example", f"key-number-{n:04d}-0123456", [f"Cm{n}"]) for n in range(12)]
 
@@ -72,21 +72,28 @@ FAILURES = [("close-mid-answer", {5103, 4008}), ("nonsense", {5103, 4008, 5000})
 
 def test_http_failures(t):
     s = Sagate(t, upstream={"request_milliseconds": 1500, "http_health": "none"})
-    with s.tls(DEV1) as stream, s.tls(DEV2) as other:
-        stream.request("POST", "/cse-in", origin="Cdev1", ty=2, body=ae("dev1"))
-        stream.request("POST", "/cse-in/dev1", origin="Cdev1", ty=3, body=cnt("fails"))
+    with s.tls(DEV2) as other:
+        with s.tls(DEV1) as stream:
+            stream.request("POST", "/cse-in", origin="Cdev1", ty=2, body=ae("dev1"))
+            stream.request("POST", "/cse-in/dev1", origin="Cdev1", ty=3, body=cnt("fails"))
         for mode, allowed in FAILURES:
             s.cse.mode(fail=mode, match="/fails")
             rqi = f"f-{mode}"
-            answer = stream.request("POST", "/cse-in/dev1/fails", origin="Cdev1", rqi=rqi, ty=4, body=cin("once"))
-            if answer.rsc is None:  # the head of the answer had been passed on already
-                check(mode == "close-mid-answer" and stream.closed(), f"{mode}: {answer}")
-            check(answer.rsc in allowed, f"{mode}: {answer}")
-            equal(answer.header("X-M2M-RI"), rqi)
+            with s.tls(DEV1) as stream:
+                try:
+                    answer = stream.request("POST", "/cse-in/dev1/fails", origin="Cdev1", rqi=rqi, ty=4,
+                                            body=cin("once"))
+                    check(answer.rsc in allowed, f"{mode}: {answer}")
+                    equal(answer.header("X-M2M-RI"), rqi)
+                    equal(stream.request("GET", "/cse-in/dev1", origin="Cdev1").rsc, 2000, f"after {mode}")
+                except Closed:
+                    # The head of the answer had been passed on: only the end of the connection can tell the device.
+                    equal(mode, "close-mid-answer", "closed without a complete answer")
             equal(len(s.cse.records(rqi=rqi)), 1, f"{mode}: a request that creates something is sent once")
             equal(other.request("GET", "/cse-in", origin="Cdev2").rsc, 2000, f"{mode}: another association")
             s.cse.mode(fail="none")
-            equal(stream.request("GET", "/cse-in/dev1", origin="Cdev1").rsc, 2000, f"after {mode}")
+            with s.tls(DEV1) as stream:
+                equal(stream.request("GET", "/cse-in/dev1", origin="Cdev1").rsc, 2000, f"after {mode}")
 
 
 def test_http_answered_twice(t):

@@ -291,7 +291,7 @@ static void append_answer(struct connection *c, struct evbuffer *out, const stru
         size_t half = len / 2 > 0 ? len / 2 : len;
         evbuffer_add_printf(out, "Transfer-Encoding: chunked\r\n\r\n%zx\r\n%.*s\r\n", half, (int)half, body);
         if (half < len)
-            evbuffer_add_printf(out, "%zx;x=\"y\"\r\n%s\r\n", len - half, body + half);
+            evbuffer_add_printf(out, "%zx;x=y\r\n%s\r\n", len - half, body + half);
         evbuffer_add_printf(out, "0\r\n\r\n");
     } else {
         if (len > 0 || !options->no_content_length)
