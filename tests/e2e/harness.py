@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 
-SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|runtime error:")
+SANITIZER = re.compile(r"AddressSanitizer|ThreadSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|runtime error:")
 
 
 class Failure(AssertionError):
@@ -51,22 +51,28 @@ def remove_tree(path):
     shutil.rmtree(path, ignore_errors=True)
 
 
-_given_ports = set()
+PORTS_EACH, RANGES = 400, 55  # from 10000 on, below the ports that the kernel gives by itself
+_ports = iter(range(10000, 10000 + PORTS_EACH))
+
+
+def use_ports(number):
+    """Tests that run at the same time take their ports from ranges of their own."""
+    global _ports
+    first = 10000 + number % RANGES * PORTS_EACH
+    _ports = iter(range(first, first + PORTS_EACH))
 
 
 def free_port():
     """A port of 127.0.0.1 that is free for TCP and for UDP."""
-    while True:
+    for port in _ports:
         with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = tcp.getsockname()[1]
             try:
+                tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in _given_ports:
-            _given_ports.add(port)
-            return port
+        return port
+    raise Failure("no free port is left")
 
 
 class Process:

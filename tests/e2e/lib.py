@@ -13,7 +13,7 @@ import urllib.request
 from clients import *  # noqa: F403
 from clients import (DtlsCoap, HttpStream, UdpCoap, coap_client, gnutls_psk, openssl_psk, parse_response)
 from harness import *  # noqa: F403
-from harness import SANITIZER, Failure, Process, check, equal, free_port, wait_for
+from harness import SANITIZER, Failure, Process, check, equal, free_port, use_ports, wait_for
 
 SP_ID, CSE_ID, CSE_NAME = "//sp.example", "/id-in", "cse-in"
 HEALTH_ORIGINATOR = "SsagateHealth"
