@@ -1,4 +1,5 @@
-// Reading what descriptors and paths hold. SPDX-License-Identifier: GPL-3.0-or-later
+// Reading what descriptors and paths hold.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/control/files.h"
 
 #include "common/secret.h"
