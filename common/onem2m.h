@@ -1,5 +1,6 @@
 // oneM2M identifiers, operations and response status codes (TS-0001 7.2, TS-0004 6.2.3, 6.6.3; TS-0009 6.3.2;
-// TS-0008 6.2.4). SPDX-License-Identifier: GPL-3.0-or-later
+// TS-0008 6.2.4).
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_COMMON_ONEM2M_H
 #define SAGATE_COMMON_ONEM2M_H
 

@@ -1,5 +1,6 @@
 // Plane messages: what supervisor, control and data say to each other over SOCK_SEQPACKET pairs. Typed and
-// length-checked. SPDX-License-Identifier: GPL-3.0-or-later
+// length-checked.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_COMMON_PLANE_H
 #define SAGATE_COMMON_PLANE_H
 

@@ -13,17 +13,6 @@ const char *framework_name(enum framework framework)
     return (size_t)framework < sizeof names / sizeof *names ? names[framework] : "none";
 }
 
-static char *copy_text(struct slice text)
-{
-    char *copy = malloc(text.len + 1);
-    if (copy == NULL)
-        return NULL;
-    if (text.len > 0)
-        memcpy(copy, text.data, text.len);
-    copy[text.len] = '\0';
-    return copy;
-}
-
 struct principal *principal_new(enum framework framework, struct slice credential_id, struct slice cse_id)
 {
     struct principal *principal = calloc(1, sizeof *principal);
@@ -31,9 +20,9 @@ struct principal *principal_new(enum framework framework, struct slice credentia
         return NULL;
     principal->references = 1;
     principal->framework = framework;
-    principal->credential_id = copy_text(credential_id);
+    principal->credential_id = slice_copy(credential_id);
     if (cse_id.len > 0)
-        principal->cse_id = copy_text(cse_id);
+        principal->cse_id = slice_copy(cse_id);
     if (principal->credential_id == NULL || (cse_id.len > 0 && principal->cse_id == NULL)) {
         principal_release(principal);
         return NULL;
@@ -59,7 +48,7 @@ int principal_add_ae(struct principal *principal, struct slice stem, bool learne
     if (grown == NULL)
         return SAGATE_ENOMEM;
     principal->aes = grown;
-    char *copy = copy_text(stem);
+    char *copy = slice_copy(stem);
     if (copy == NULL)
         return SAGATE_ENOMEM;
     principal->aes[principal->ae_count++] = (struct principal_ae){.stem = copy, .learned = learned};

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct slice {
@@ -31,6 +32,18 @@ static inline bool slice_equal(struct slice a, struct slice b)
 static inline bool slice_is(struct slice a, const char *text)
 {
     return slice_equal(a, slice_text(text));
+}
+
+// A copy with a NUL behind it, to free; NULL when memory is short.
+static inline char *slice_copy(struct slice from)
+{
+    char *copy = (char *)malloc(from.len + 1);
+    if (copy == NULL)
+        return NULL;
+    if (from.len > 0)
+        memcpy(copy, from.data, from.len);
+    copy[from.len] = '\0';
+    return copy;
 }
 
 #endif

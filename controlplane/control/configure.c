@@ -3,17 +3,19 @@
 #include "controlplane/control/configure.h"
 
 #include "common/error.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/secret.h"
-#include "controlplane/control/files.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CONFIG_BYTES_MAX = 64 << 20, RESULT_TEXT_MAX = 32 * 1024, RESULT_WAIT_MS = 1000 };
@@ -66,10 +68,31 @@ __attribute__((format(printf, 2, 3))) static void complain(struct config_errors 
     free(line);
 }
 
+// The whole content of a descriptor with a NUL behind it, to wipe and free; NULL when it is too large, cannot be read,
+// or memory is short.
+static char *read_text(int fd, size_t *len)
+{
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) != 0 || status.st_size < 0 || status.st_size > CONFIG_BYTES_MAX)
+        return NULL;
+    size_t cap = (size_t)status.st_size;
+    char *text = malloc(cap + 1);
+    ssize_t got = text == NULL ? -1 : file_read(fd, text, cap);
+    if (got < 0) {
+        if (text != NULL)
+            secret_zero(text, cap);
+        free(text);
+        return NULL;
+    }
+    text[got] = '\0';
+    *len = (size_t)got;
+    return text;
+}
+
 static void take_text(struct pending *pending, int fd)
 {
     size_t len = 0;
-    char *text = fd < 0 ? NULL : files_read_all(fd, CONFIG_BYTES_MAX, &len);
+    char *text = read_text(fd, &len);
     if (text == NULL) {
         pending->config_result = SAGATE_ESYS;
         complain(&pending->errors, "the supervisor's configuration cannot be read");
@@ -86,7 +109,7 @@ static void take_file(struct pending *pending, struct slice path, int *fd)
 {
     if (*fd < 0 || pending->file_count == PENDING_FILES_MAX)
         return;
-    char *copy = strndup((const char *)path.data, path.len);
+    char *copy = slice_copy(path);
     if (copy == NULL)
         return;
     pending->files[pending->file_count].path = copy;
@@ -95,9 +118,13 @@ static void take_file(struct pending *pending, struct slice path, int *fd)
 
 static void take_stats(struct control *control, unsigned workers, int fd)
 {
+    struct stat status;
     size_t len = (size_t)workers * (size_t)METRICS_STRIDE;
-    const void *stats = workers == 0 || workers > CONFIG_WORKERS_MAX || fd < 0 ? NULL : files_map(fd, len);
-    if (stats == NULL) {
+    const void *stats = MAP_FAILED;
+    if (workers > 0 && workers <= CONFIG_WORKERS_MAX && fd >= 0 && fstat(fd, &status) == 0 &&
+        (size_t)status.st_size >= len)
+        stats = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+    if (stats == MAP_FAILED) {
         log_error("control: shared counters for %u workers cannot be mapped", workers);
         return;
     }
@@ -127,7 +154,7 @@ static int read_file(struct control *control, struct credentials **out)
 
 static int read_run_time(struct control *control, struct config_errors *errors)
 {
-    int fd = files_open(control->run_time_path);
+    int fd = open(control->run_time_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 && errno == ENOENT) {
         control->run_time = credentials_new(false);
         return control->run_time == NULL ? SAGATE_ENOMEM : SAGATE_OK;

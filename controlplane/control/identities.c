@@ -1,5 +1,6 @@
 // The identities commands: who may come, from the operator's file and added at run time. Key bytes come in by
-// "identities add" and never leave. SPDX-License-Identifier: GPL-3.0-or-later
+// "identities add" and never leave.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"

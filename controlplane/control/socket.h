@@ -1,5 +1,6 @@
 // The control socket: a UNIX stream socket, one JSON object per line each way, one command at a time per client.
-// One thread (the event loop's). SPDX-License-Identifier: GPL-3.0-or-later
+// One thread (the event loop's).
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_CONTROLPLANE_CONTROL_SOCKET_H
 #define SAGATE_CONTROLPLANE_CONTROL_SOCKET_H
 

@@ -1,4 +1,5 @@
-// The plane connections to the workers. SPDX-License-Identifier: GPL-3.0-or-later
+// The plane connections to the workers.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/control/workers.h"
 
 #include "common/error.h"

@@ -1,5 +1,6 @@
 // The plane connections to the workers: bounded queues for what a socket does not take at once, and who is there.
-// One thread (the event loop's). SPDX-License-Identifier: GPL-3.0-or-later
+// One thread (the event loop's).
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_CONTROLPLANE_CONTROL_WORKERS_H
 #define SAGATE_CONTROLPLANE_CONTROL_WORKERS_H
 

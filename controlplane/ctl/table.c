@@ -1,4 +1,5 @@
-// Tables for people. SPDX-License-Identifier: GPL-3.0-or-later
+// Tables for people.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/ctl/table.h"
 
 #include <stdarg.h>

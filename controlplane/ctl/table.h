@@ -1,4 +1,5 @@
-// Tables for people: columns as wide as their widest cell. SPDX-License-Identifier: GPL-3.0-or-later
+// Tables for people: columns as wide as their widest cell.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_CONTROLPLANE_CTL_TABLE_H
 #define SAGATE_CONTROLPLANE_CTL_TABLE_H
 

@@ -1,4 +1,5 @@
-// The HTTP server for monitoring, over libevent. SPDX-License-Identifier: GPL-3.0-or-later
+// The HTTP server for monitoring, over libevent.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/clock.h"
 #include "common/error.h"
 #include "controlplane/metrics/metrics.h"

@@ -1,4 +1,5 @@
-// Prometheus text from the workers' counters. SPDX-License-Identifier: GPL-3.0-or-later
+// Prometheus text from the workers' counters.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/metrics/metrics.h"
 
 #include <inttypes.h>

@@ -1,5 +1,6 @@
 // What the workers and the control process count, summed, as Prometheus text (exposition format 0.0.4), and whether
-// sagate is ready. One thread. SPDX-License-Identifier: GPL-3.0-or-later
+// sagate is ready. One thread.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_CONTROLPLANE_METRICS_METRICS_H
 #define SAGATE_CONTROLPLANE_METRICS_METRICS_H
 

@@ -1,5 +1,6 @@
 // The store of AE-IDs that CSEs assigned (TS-0001 10.2.2.2), so that who owns which survives a restart: one SQLite
-// file. SPDX-License-Identifier: GPL-3.0-or-later
+// file.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_CONTROLPLANE_RESOLVER_REGISTRATIONS_H
 #define SAGATE_CONTROLPLANE_RESOLVER_REGISTRATIONS_H
 

@@ -1,5 +1,6 @@
 // From PSK identity to key and principal: the provisioned credentials, and the AE-IDs that CSEs assigned to their
-// holders (TS-0003 8.2.2.1, 10.4; TS-0001 10.2.2.2). One thread. SPDX-License-Identifier: GPL-3.0-or-later
+// holders (TS-0003 8.2.2.1, 10.4; TS-0001 10.2.2.2). One thread.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_CONTROLPLANE_RESOLVER_RESOLVER_H
 #define SAGATE_CONTROLPLANE_RESOLVER_RESOLVER_H
 

@@ -123,7 +123,7 @@ int confine_data(void)
         result = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, fatal[i], 0);
     static const unsigned families[] = {AF_INET, AF_INET6};
     for (size_t i = 0; result == 0 && i < sizeof families / sizeof *families; i++)
-        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, families[i]));
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, families[i], 0));
     if (result == 0)
         result = seccomp_load(filter);
     if (filter != NULL)

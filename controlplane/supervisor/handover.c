@@ -3,6 +3,7 @@
 #include "controlplane/supervisor/handover.h"
 
 #include "common/error.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/secret.h"
 #include "controlplane/keystore/credentials.h"
@@ -91,7 +92,7 @@ static uint8_t *load(struct report *report, const char *path, bool key, size_t *
         complain(report, "private key %s: readable or writable for everybody (mode %04o); expected 0640 or less\n",
                  path, info.st_mode & 07777U);
     } else if ((bytes = secret_alloc((size_t)info.st_size + 2)) != NULL) {
-        ssize_t got = pread(fd, bytes, (size_t)info.st_size, 0);
+        ssize_t got = file_read(fd, bytes, (size_t)info.st_size);
         *len = got < 0 ? 0 : (size_t)got;
     }
     close(fd);

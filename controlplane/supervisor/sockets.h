@@ -1,5 +1,6 @@
 // The sockets that the supervisor owns: listeners of devices (one per worker), the control socket, the metrics
-// listener. SPDX-License-Identifier: GPL-3.0-or-later
+// listener.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_CONTROLPLANE_SUPERVISOR_SOCKETS_H
 #define SAGATE_CONTROLPLANE_SUPERVISOR_SOCKETS_H
 

@@ -1,6 +1,6 @@
 // Handshakes: wolfSSL over buffers, no I/O. From the first ClientHello (cookie, RFC 6347 4.2.1) to an established
-// session that the record module takes over. One set of contexts per worker, one thread. SPDX-License-Identifier:
-// GPL-3.0-or-later
+// session that the record module takes over. One set of contexts per worker, one thread.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_DATAPLANE_HANDSHAKE_HANDSHAKE_H
 #define SAGATE_DATAPLANE_HANDSHAKE_HANDSHAKE_H
 

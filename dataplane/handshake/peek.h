@@ -1,5 +1,6 @@
 // Peek: what stands in clear in a handshake, read before wolfSSL sees it: records, ClientHello, ClientKeyExchange,
-// ServerHello (RFC 5246, 6347, 8446, 4279, 6066). Pure functions over bytes. SPDX-License-Identifier: GPL-3.0-or-later
+// ServerHello (RFC 5246, 6347, 8446, 4279, 6066). Pure functions over bytes.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_DATAPLANE_HANDSHAKE_PEEK_H
 #define SAGATE_DATAPLANE_HANDSHAKE_PEEK_H
 

@@ -1,5 +1,6 @@
 // A WOLFSSL object over memory: what was received waits in `in`, what it sends goes to the sink. Shared by handshake
-// and record, and by nothing else. SPDX-License-Identifier: GPL-3.0-or-later
+// and record, and by nothing else.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_DATAPLANE_HANDSHAKE_SESSION_H
 #define SAGATE_DATAPLANE_HANDSHAKE_SESSION_H
 

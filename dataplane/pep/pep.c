@@ -83,17 +83,6 @@ static struct slice last_segment(struct slice text)
     return without(text, start);
 }
 
-static char *copy_text(struct slice text)
-{
-    char *copy = malloc(text.len + 1);
-    if (copy == NULL)
-        return NULL;
-    if (text.len > 0)
-        memcpy(copy, text.data, text.len);
-    copy[text.len] = '\0';
-    return copy;
-}
-
 static void count_stat(struct pep *pep, enum stat_id stat)
 {
     if (pep->stats != NULL)
@@ -148,7 +137,7 @@ int pep_set_registrees(struct pep *pep, const struct slice *cse_ids, size_t coun
     if (texts == NULL)
         return SAGATE_ENOMEM;
     for (size_t i = 0; i < count; i++) {
-        texts[i] = copy_text(cse_ids[i]);
+        texts[i] = slice_copy(cse_ids[i]);
         if (texts[i] == NULL) {
             free_texts(texts, i);
             return SAGATE_ENOMEM;

@@ -1,4 +1,5 @@
-// How a handshake hands its session over to a record. SPDX-License-Identifier: GPL-3.0-or-later
+// How a handshake hands its session over to a record.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_DATAPLANE_RECORD_ADOPT_H
 #define SAGATE_DATAPLANE_RECORD_ADOPT_H
 

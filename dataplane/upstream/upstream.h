@@ -37,7 +37,8 @@ int upstream_reload(struct upstreams *upstreams, const struct config *config, ui
 int upstream_pick(struct upstreams *upstreams, size_t index, enum config_binding binding, struct slice originator,
                   const struct config_server **server);
 
-// Room for one more request in flight at the server (config requests): SAGATE_OK and counted, or SAGATE_ELIMIT.
+// Room for one more request in flight at the server (config requests): SAGATE_OK and counted, or SAGATE_ELIMIT, which
+// is counted here too (LIMIT_IN_FLIGHT_UPSTREAM).
 int upstream_begin(struct upstreams *upstreams, const struct config_upstream *upstream,
                    const struct config_server *server, enum config_binding binding);
 

@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/plane.h"
 #include "common/secret.h"
@@ -86,26 +87,6 @@ static void incoming_clear(struct incoming *incoming)
     *incoming = (struct incoming){0};
 }
 
-static char *text_of(struct slice slice)
-{
-    return strndup((const char *)slice.data, slice.len);
-}
-
-// Reads a descriptor from its start into `bytes`; the length, or -1.
-static ssize_t read_whole(int fd, uint8_t *bytes, size_t cap)
-{
-    size_t used = 0;
-    while (used < cap) {
-        ssize_t got = pread(fd, bytes + used, cap - used, (off_t)used);
-        if (got < 0)
-            return -1;
-        if (got == 0)
-            return (ssize_t)used;
-        used += (size_t)got;
-    }
-    return -1;
-}
-
 static void take_text(struct incoming *incoming, int fd)
 {
     struct stat info;
@@ -114,7 +95,7 @@ static void take_text(struct incoming *incoming, int fd)
     char *text = calloc(1, (size_t)info.st_size + 2);
     if (text == NULL)
         return;
-    if (read_whole(fd, (uint8_t *)text, (size_t)info.st_size + 1) < 0) {
+    if (file_read(fd, text, (size_t)info.st_size) < 0) {
         free(text);
         return;
     }
@@ -131,8 +112,8 @@ static void take_file(struct incoming *incoming, struct slice path, int fd)
     if (grown == NULL)
         return;
     incoming->files = grown;
-    struct named_file file = {.path = text_of(path), .bytes = secret_alloc((size_t)info.st_size + 2)};
-    ssize_t len = file.bytes == NULL ? -1 : read_whole(fd, file.bytes, (size_t)info.st_size + 1);
+    struct named_file file = {.path = slice_copy(path), .bytes = secret_alloc((size_t)info.st_size + 2)};
+    ssize_t len = file.bytes == NULL ? -1 : file_read(fd, file.bytes, (size_t)info.st_size);
     file.len = len < 0 ? 0 : (size_t)len;
     incoming->files[incoming->file_count++] = file;
 }
@@ -144,7 +125,7 @@ static bool take_listener(struct incoming *incoming, const struct plane_listener
         return false;
     incoming->listeners = grown;
     incoming->listeners[incoming->listener_count++] =
-        (struct incoming_listener){.name = text_of(message->name), .worker = message->worker, .fd = fd};
+        (struct incoming_listener){.name = slice_copy(message->name), .worker = message->worker, .fd = fd};
     return true;
 }
 

@@ -1,8 +1,10 @@
-// Fuzz target: what strangers send to a listener. The first byte chooses DTLS or TLS, the second how a park ends; the
-// rest is a list of datagrams or pieces (two bytes of length each). With bit 7 of the first byte a real client has got
-// as far as its second flight, so that the input meets a handshake that waits for the ClientKeyExchange; with bit 6 it
-// is established, so that the input meets its records.
+// Fuzz target: what strangers send to a listener, and what arrives on handshakes and associations that are under way.
 // SPDX-License-Identifier: GPL-3.0-or-later
+//
+// The first byte chooses DTLS or TLS, the second how a park ends; the rest is a list of datagrams or pieces (two bytes
+// of length each). With bit 7 of the first byte a real client has got as far as its second flight, so that the input
+// meets a handshake that waits for the ClientKeyExchange; with bit 6 it is established, so that the input meets its
+// records.
 #include "common/error.h"
 #include "tests/unit/handshake_rig.h"
 

@@ -1,5 +1,6 @@
 // The demonstration CSE's HTTP/1.1 server. It reads with plain recv, since some real CSEs want a head and its body in
-// one, and writes exactly the bytes that the options ask for. SPDX-License-Identifier: GPL-3.0-or-later
+// one, and writes exactly the bytes that the options ask for.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "demo_cse.h"
 
 #include <ctype.h>

@@ -120,10 +120,9 @@ int pep_check_second(struct pep *pep, const struct device *device, const struct 
 {
     (void)pep;
     (void)primitive;
-    if (world.stats != NULL && !slice_equal(second, slice_of(verdict->from, verdict->from_len)))
-        stats_add(world.stats, STAT_REFUSED_SECOND_ORIGINATOR, 1);
     if (slice_equal(second, slice_of(verdict->from, verdict->from_len)))
         return 0;
+    stats_add(world.stats, STAT_REFUSED_SECOND_ORIGINATOR, 1);
     return is_own(device, second) ? RSC_BAD_REQUEST : RSC_ORIGINATOR_NOT_AUTHENTICATED;
 }
 
@@ -178,8 +177,10 @@ int upstream_begin(struct upstreams *upstreams, const struct config_upstream *up
     (void)upstreams;
     (void)server;
     (void)binding;
-    if (world.full || world.begun - world.ended_answered - world.ended_unanswered >= upstream->requests)
+    if (world.full || world.begun - world.ended_answered - world.ended_unanswered >= upstream->requests) {
+        stats_add(world.stats, STAT_LIMIT_IN_FLIGHT_UPSTREAM, 1);
         return SAGATE_ELIMIT;
+    }
     world.begun++;
     return SAGATE_OK;
 }

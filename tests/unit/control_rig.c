@@ -1,4 +1,5 @@
-// A control process in a child, with the test around it. SPDX-License-Identifier: GPL-3.0-or-later
+// A control process in a child, with the test around it.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "tests/unit/control_rig.h"
 
 #include "common/error.h"

@@ -1,5 +1,6 @@
 // A server side in memory for tests: contexts of one listener, a recording sink, and a loop that lets a client and a
-// handshake talk until both are settled. SPDX-License-Identifier: GPL-3.0-or-later
+// handshake talk until both are settled.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_TESTS_UNIT_HANDSHAKE_RIG_H
 #define SAGATE_TESTS_UNIT_HANDSHAKE_RIG_H
 

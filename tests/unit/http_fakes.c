@@ -165,6 +165,7 @@ int pep_check_second(struct pep *pep, const struct device *device, const struct 
     (void)primitive;
     if (slice_equal(second, slice_of(verdict->from, verdict->from_len)))
         return 0;
+    stats_add(current->stats, STAT_REFUSED_SECOND_ORIGINATOR, 1);
     return slice_is(second, "Cdev1") || slice_is(second, "Cdev2") ? 4000 : 4106;
 }
 
@@ -222,8 +223,10 @@ int upstream_begin(struct upstreams *upstreams, const struct config_upstream *up
     (void)upstream;
     (void)server;
     (void)binding;
-    if (current->begun - current->ended_answered - current->ended_unanswered >= current->room)
+    if (current->begun - current->ended_answered - current->ended_unanswered >= current->room) {
+        stats_add(current->stats, STAT_LIMIT_IN_FLIGHT_UPSTREAM, 1);
         return SAGATE_ELIMIT;
+    }
     current->begun++;
     return SAGATE_OK;
 }

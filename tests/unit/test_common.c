@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/address.h"
 #include "common/error.h"
+#include "common/file.h"
 #include "common/hash.h"
 #include "common/plane.h"
 #include "common/secret.h"
 #include "tests/unit/unit.h"
 
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static void secrets_are_reused_zeroed(void)
@@ -121,7 +123,36 @@ static void principals_travel(void)
     CU_ASSERT_PTR_NULL(plane_unpack_principal(slice_of(bytes, (size_t)len - 1)));
 }
 
+static void files_are_read_whole(void)
+{
+    char bytes[8] = "";
+    int fd = memfd_create("file", MFD_CLOEXEC);
+    CU_ASSERT_FATAL(fd >= 0);
+    CU_ASSERT_EQUAL(file_read(fd, bytes, sizeof bytes), 0);
+    CU_ASSERT_EQUAL(write(fd, "sagate", 6), 6); // the descriptor stands at the end now
+    CU_ASSERT_EQUAL(file_read(fd, bytes, sizeof bytes), 6);
+    CU_ASSERT_EQUAL(memcmp(bytes, "sagate", 6), 0);
+    CU_ASSERT_EQUAL(file_read(fd, bytes, 6), 6);
+    CU_ASSERT_EQUAL(file_read(fd, bytes, 5), SAGATE_ETOOBIG);
+    close(fd);
+    CU_ASSERT_EQUAL(file_read(fd, bytes, sizeof bytes), SAGATE_ESYS);
+}
+
+static void slices_are_copied(void)
+{
+    char *copy = slice_copy(slice_of("abc", 2));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(copy);
+    CU_ASSERT_STRING_EQUAL(copy, "ab");
+    free(copy);
+    copy = slice_copy(slice_of(NULL, 0));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(copy);
+    CU_ASSERT_STRING_EQUAL(copy, "");
+    free(copy);
+}
+
 static const struct unit_test tests[] = {
+    {"files are read whole", files_are_read_whole},
+    {"slices are copied", slices_are_copied},
     {"secrets are reused zeroed", secrets_are_reused_zeroed},
     {"hash is SipHash-1-3", hash_is_siphash_1_3},
     {"addresses round trip", addresses_round_trip},

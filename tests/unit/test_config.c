@@ -216,6 +216,27 @@ static void smallest_has_defaults(void)
     config_free(config);
 }
 
+// A default that is larger than what is set beside it is lowered to that.
+static void defaults_follow_what_is_set(void)
+{
+    struct config *config = good(
+        "limits: { handshakes = 10; handshake_seconds = 1; http_body_bytes = 2000; };\n"
+        "upstreams = ( { name = \"in\"; sp_id = \"//sp.example\"; cse_id = \"/id-in\"; health_seconds = 1; " SERVERS
+        " }, { name = \"b\"; sp_id = \"//b.example\"; cse_id = \"/b\"; " SERVERS " } );\n" LISTENERS);
+    CU_ASSERT_EQUAL(config->limits.parked, 10);
+    CU_ASSERT_EQUAL(config->limits.parked_milliseconds, 1000);
+    CU_ASSERT_EQUAL(config->limits.http_body_buffer_bytes, 2000);
+    CU_ASSERT_EQUAL(config->upstreams[0].health_timeout_milliseconds, 1000);
+    CU_ASSERT_EQUAL(config->upstreams[1].health_timeout_milliseconds, 2000);
+    config_free(config);
+    config = good(
+        "limits: { handshakes = 10000; handshake_seconds = 600; http_body_bytes = 16777216; };\n" UPSTREAMS LISTENERS);
+    CU_ASSERT_EQUAL(config->limits.parked, 1024);
+    CU_ASSERT_EQUAL(config->limits.parked_milliseconds, 5000);
+    CU_ASSERT_EQUAL(config->limits.http_body_buffer_bytes, 65536);
+    config_free(config);
+}
+
 static const char everything[] =
     "process: { user = \"\"; control_user = \"sg_ctl\"; state_directory = \"st\303\244te \\\"x\\\" \\\\\"; workers = "
     "3;\n"
@@ -316,8 +337,11 @@ static void wrong_values_are_named(void)
         {"process: { workers = 65; };", "expected an integer from 0 to 64"},
         {"process: { state_directory = \"\"; };", "expected a path"},
         {"limits: { parked = 5000; };", "'limits.parked': found 5000, expected at most 'handshakes', which is 4096"},
-        {"limits: { handshake_seconds = 1; };", "'limits.parked_milliseconds': found 5000, expected at most"},
-        {"limits: { http_body_bytes = 2000; };", "'limits.http_body_buffer_bytes': found 65536, expected at most"},
+        {"limits: { handshakes = 10; parked = 11; };", "'limits.parked': found 11, expected at most 'handshakes'"},
+        {"limits: { handshake_seconds = 1; parked_milliseconds = 1001; };",
+         "'limits.parked_milliseconds': found 1001, expected at most 'handshake_seconds', which is 1000 milliseconds"},
+        {"limits: { http_body_bytes = 2000; http_body_buffer_bytes = 2001; };",
+         "'limits.http_body_buffer_bytes': found 2001, expected at most 'http_body_bytes', which is 2000"},
         {"control: { socket_mode = 0660; };", "'control.socket_mode': found the integer 660, expected an octal mode"},
         {"control: { socket_mode = \"0666\"; };", "gives others nothing"},
         {"metrics: { address = \"localhost\"; };",
@@ -355,6 +379,8 @@ static void wrong_upstreams_are_named(void)
         {START "servers = ( { name = \"s\"; coap = \"1.2.3.4:5\"; }, { name = \"s\"; coap = \"1.2.3.4:6\"; } ); }",
          "'upstreams[0].servers[1].name': the name \"s\" is taken by servers[0]"},
         {START "health_timeout_milliseconds = 5001; " SERVERS " }", "expected at most health_seconds, which is 5000"},
+        {START "health_seconds = 1; health_timeout_milliseconds = 1001; " SERVERS " }",
+         "'upstreams[0].health_timeout_milliseconds': found 1001, expected at most health_seconds, which is 1000"},
         {START "coap_numbering = \"both\"; " SERVERS " }", "expected \"current\" or \"old\""},
         {START "coap_identity = \"headers\"; " SERVERS " }", "expected \"options\" or \"none\""},
         {START "health_path = \"no\"; " SERVERS " }", "expected a path of at most 512 bytes"},
@@ -655,6 +681,7 @@ static void random_texts_never_crash(void)
 static const struct unit_test tests[] = {
     {"the smallest configuration has the defaults", smallest_has_defaults},
     {"everything is read and survives", everything_is_read},
+    {"defaults follow what is set beside them", defaults_follow_what_is_set},
     {"wrong values are named", wrong_values_are_named},
     {"wrong upstreams are named", wrong_upstreams_are_named},
     {"wrong listeners are named", wrong_listeners_are_named},

@@ -1,5 +1,6 @@
 // Metrics: valid exposition text, sums over workers, every name documented; the HTTP server over a socket pair's worth
-// of loopback. SPDX-License-Identifier: GPL-3.0-or-later
+// of loopback.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
 #include "controlplane/metrics/metrics.h"
 #include "tests/unit/unit.h"

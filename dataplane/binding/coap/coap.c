@@ -319,7 +319,6 @@ static int begin_upstream(struct coap *coap, const struct server *server, struct
 {
     if (upstream_begin(coap->upstreams, server->upstream, server->config, CONFIG_COAP) == SAGATE_OK)
         return SAGATE_OK;
-    coap_count(coap, STAT_LIMIT_IN_FLIGHT_UPSTREAM);
     return unavailable(refusal, STAT_REFUSED_LIMIT, "the CSE has too many requests");
 }
 

@@ -1,6 +1,6 @@
 // The CoAP binding (RFC 7252, 7641, 7959; TS-0008): the message layer towards devices and towards CSEs, and the way of
-// a primitive between them. One instance per worker, one thread; time comes from the worker. SPDX-License-Identifier:
-// GPL-3.0-or-later
+// a primitive between them. One instance per worker, one thread; time comes from the worker.
+// SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_DATAPLANE_BINDING_COAP_COAP_H
 #define SAGATE_DATAPLANE_BINDING_COAP_COAP_H
 

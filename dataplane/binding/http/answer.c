@@ -61,10 +61,10 @@ static int begin_answer(struct http_client *client)
     exchange->collecting = response->framing != HTTP_BODY_LENGTH || response->length <= collect_max(exchange);
     if (response->framing == HTTP_BODY_UNTIL_CLOSE && !response->closes)
         timer_set(client->http->options.wheel, &client->timer, http_now_ms(client->http) + HTTP_SILENCE_MS);
-    if (!exchange->collecting && response->framing != HTTP_BODY_NONE)
-        answer_head(exchange, response->framing, response->length);
-    else
-        exchange->collecting = true;
+    if (!exchange->collecting) {
+        show_to_pep(exchange, (struct slice){0});
+        answer_head(exchange, HTTP_BODY_LENGTH, response->length);
+    }
     return response->framing == HTTP_BODY_NONE ? SAGATE_DONE : SAGATE_AGAIN;
 }
 

@@ -74,8 +74,9 @@ void http_conn_refuse(struct http_conn *conn, const struct http_problem *problem
     struct http_exchange *exchange = conn->exchange;
     const struct http_request *request = &exchange->request;
     size_t drainable = limits(conn)->http_body_buffer_bytes;
+    if (problem->stat != STAT_COUNT)
+        http_count(http, problem->stat);
     if (exchange->answering) { // too late for another answer
-        http_count(http, problem->stat == STAT_COUNT ? STAT_REFUSED_MALFORMED : problem->stat);
         http_conn_close(conn);
         return;
     }
@@ -97,8 +98,6 @@ void http_conn_refuse(struct http_conn *conn, const struct http_problem *problem
                                        .is_head = request->is_head,
                                        .close = conn->close};
     http_answer_own(&conn->out, &answer);
-    if (problem->stat != STAT_COUNT)
-        http_count(http, problem->stat);
     if (http->options.stats != NULL) {
         unsigned operation = request->operation_known ? (unsigned)request->primitive.operation : 0;
         stats_count(&http->options.stats->primitives[STATS_HTTP][operation][stats_rsc_row(problem->rsc)], 1);

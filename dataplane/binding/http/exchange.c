@@ -145,16 +145,17 @@ static bool check_content(struct http_exchange *exchange)
     }
     for (size_t i = 0; i < sizeof content_originator_fields / sizeof *content_originator_fields; i++) {
         const struct content_found *found = content_scan_found(exchange->scan, i);
-        int rsc = 0;
+        int rsc = RSC_BAD_REQUEST;
+        enum stat_id stat = STAT_REFUSED_SECOND_ORIGINATOR;
         if (found->count == 0)
             continue;
-        if (found->differs)
-            rsc = RSC_BAD_REQUEST;
-        else
+        if (!found->differs) {
             rsc = pep_check_second(exchange->http->options.pep, exchange->conn->device, &exchange->request.primitive,
                                    &exchange->verdict, slice_of(found->value, found->len));
+            stat = STAT_COUNT; // counted by pep_check_second
+        }
         if (rsc != 0) {
-            refuse_content(exchange, rsc, STAT_REFUSED_SECOND_ORIGINATOR, "the content names another originator");
+            refuse_content(exchange, rsc, stat, "the content names another originator");
             return false;
         }
     }
@@ -190,10 +191,8 @@ static int claim_server(struct http_exchange *exchange, struct http_problem *pro
     if (upstream_pick(http->options.upstreams, device->upstream_index, CONFIG_HTTP, verdict->route, &server) !=
         SAGATE_OK)
         return unavailable(problem, STAT_REFUSED_UNAVAILABLE, "no CSE is reachable");
-    if (upstream_begin(http->options.upstreams, device->upstream, server, CONFIG_HTTP) != SAGATE_OK) {
-        http_count(http, STAT_LIMIT_IN_FLIGHT_UPSTREAM);
+    if (upstream_begin(http->options.upstreams, device->upstream, server, CONFIG_HTTP) != SAGATE_OK)
         return unavailable(problem, STAT_REFUSED_LIMIT, "too many requests wait for the CSE");
-    }
     exchange->begun = true;
     exchange->upstream = device->upstream;
     exchange->upstream_index = device->upstream_index;

@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "dataplane/binding/http/forward.h"
 
-#include <strings.h>
-
 static bool among(struct slice name, const char *const *names)
 {
     for (; *names != NULL; names++) {
@@ -13,27 +11,11 @@ static bool among(struct slice name, const char *const *names)
     return false;
 }
 
-static bool named_by_connection(const struct http_head *head, struct slice name)
-{
-    for (size_t i = 0; i < head->field_count; i++) {
-        struct slice rest, option;
-        if (!http_same(http_head_name(head, i), "Connection"))
-            continue;
-        rest = http_head_value(head, i);
-        while (http_list_next(&rest, &option)) {
-            if (option.len == name.len &&
-                strncasecmp((const char *)option.data, (const char *)name.data, name.len) == 0)
-                return true;
-        }
-    }
-    return false;
-}
-
 static bool hop_by_hop(const struct http_head *head, struct slice name)
 {
     static const char *const names[] = {"Connection", "Keep-Alive",     "TE", "Trailer", "Transfer-Encoding",
                                         "Upgrade",    "HTTP2-Settings", NULL};
-    return among(name, names) || http_begins(name, "Proxy-") || named_by_connection(head, name);
+    return among(name, names) || http_begins(name, "Proxy-") || http_connection_names(head, name);
 }
 
 bool http_request_field_passes(const struct http_head *head, size_t index)

@@ -83,6 +83,22 @@ bool http_list_next(struct slice *rest, struct slice *element)
     return false;
 }
 
+bool http_connection_names(const struct http_head *head, struct slice option)
+{
+    for (size_t i = 0; i < head->field_count; i++) {
+        struct slice named;
+        if (!http_same(http_head_name(head, i), "Connection"))
+            continue;
+        struct slice rest = http_head_value(head, i);
+        while (http_list_next(&rest, &named)) {
+            if (named.len == option.len &&
+                strncasecmp((const char *)named.data, (const char *)option.data, named.len) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
 int http_number(struct slice text, uint64_t *number)
 {
     if (text.len == 0 || text.len > 18)

@@ -64,6 +64,9 @@ bool http_begins(struct slice text, const char *prefix);
 // Empty elements are skipped.
 bool http_list_next(struct slice *rest, struct slice *element);
 
+// True when a Connection field of the head names this option (RFC 9110 section 7.6.1).
+bool http_connection_names(const struct http_head *head, struct slice option);
+
 // 1*DIGIT without sign or white space, at most 18 digits: 0 or SAGATE_EMALFORMED.
 int http_number(struct slice text, uint64_t *number);
 

@@ -13,10 +13,12 @@
 enum {
     HTTP_RESPONSE_HEAD_MAX = 16384,
     HTTP_REGISTRATION_ANSWER_MAX = 65536, // an answer that the originator check must see whole
-    HTTP_HELD_ANSWER_MAX = 16384,     // an answer without length is held up to this, so that it can get one
-    HTTP_SILENCE_MS = 200,                // after a head without framing: the answer has no content
-    HTTP_INTERIM_MAX = 8,                 // 1xx answers before the final one
-    HTTP_HELD_INPUT_MAX = 262144,         // of a device that was paused, of a CSE that was paused
+    // An answer of a CSE is held until it is whole, unless it is longer than this: it then goes to the device with its
+    // length, and a CSE that breaks off leaves the device with a complete answer of sagate's own (5103).
+    HTTP_HELD_ANSWER_MAX = 16384,
+    HTTP_SILENCE_MS = 200,        // after a head without framing: the answer has no content
+    HTTP_INTERIM_MAX = 8,         // 1xx answers before the final one
+    HTTP_HELD_INPUT_MAX = 262144, // of a device that was paused, of a CSE that was paused
 };
 
 // What io events point at.

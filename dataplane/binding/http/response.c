@@ -47,21 +47,6 @@ static int read_framing(const struct http_head *head, struct http_response *resp
     return SAGATE_OK;
 }
 
-static bool says_close(const struct http_head *head)
-{
-    for (size_t i = 0; i < head->field_count; i++) {
-        struct slice rest, option;
-        if (!http_same(http_head_name(head, i), "Connection"))
-            continue;
-        rest = http_head_value(head, i);
-        while (http_list_next(&rest, &option)) {
-            if (http_same(option, "close"))
-                return true;
-        }
-    }
-    return false;
-}
-
 int http_response_read(const struct http_head *head, const struct primitive *primitive, struct http_response *response)
 {
     struct slice value;
@@ -79,7 +64,7 @@ int http_response_read(const struct http_head *head, const struct primitive *pri
     size_t identifiers = http_head_find(head, "X-M2M-RI", &value);
     if (identifiers > 1 || (identifiers == 1 && value.len > 0 && !slice_equal(value, primitive->request_id)))
         return SAGATE_EMALFORMED;
-    response->closes = head->version == 10 || says_close(head);
+    response->closes = head->version == 10 || http_connection_names(head, slice_text("close"));
     response->keep = !response->closes && response->framing != HTTP_BODY_UNTIL_CLOSE;
     return SAGATE_OK;
 }
