@@ -31,7 +31,7 @@ struct connection {
     int fd;
     WOLFSSL *ssl;
     bool established;
-    uint32_t number; // of the request under way
+    uint32_t number; // of the request under way; counted per connection, as message IDs are (RFC 7252 4.4)
     uint64_t sent_us;
     size_t received;
     uint8_t answer[ANSWER_MAX];
@@ -46,7 +46,6 @@ struct load {
     struct connection *connections;
     uint8_t key[64];
     unsigned key_len;
-    uint32_t next_number;
     bool counting;
     uint64_t requests, refused, errors, repeats, handshakes;
     uint64_t latency[LATENCY_BUCKETS];
@@ -88,7 +87,7 @@ static double bucket_bound(unsigned bucket)
 static void send_request(struct connection *connection)
 {
     uint8_t request[LOAD_REQUEST_MAX];
-    connection->number = ++load.next_number;
+    connection->number++;
     size_t len = load.datagrams ? load_request_coap(&load.options, connection->number, request)
                                 : load_request_http(&load.options, connection->number, request);
     connection->sent_us = clock_us();

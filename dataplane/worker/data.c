@@ -165,15 +165,17 @@ static int claim_listener(struct incoming *incoming, const char *name, uint32_t 
 static void *thread_main(void *context)
 {
     struct thread *thread = context;
-    if (thread->core >= 0) {
-        cpu_set_t cores;
-        CPU_ZERO(&cores);
-        CPU_SET((size_t)thread->core, &cores);
-        if (pthread_setaffinity_np(pthread_self(), sizeof cores, &cores) != 0)
-            log_warning("cannot pin a worker to core %d", thread->core);
-    }
     atomic_store(&thread->result, worker_run(thread->worker));
     return NULL;
+}
+
+static void pin(const struct thread *thread)
+{
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET((size_t)thread->core, &cores);
+    if (pthread_setaffinity_np(thread->id, sizeof cores, &cores) != 0)
+        log_warning("cannot pin a worker to core %d", thread->core);
 }
 
 static void answer(struct data *data, uint64_t generation, int result, const char *text)
@@ -240,6 +242,9 @@ static int start(struct data *data, struct config *config, const struct handshak
             return SAGATE_ESYS;
         }
         data->threads[i].started = true;
+        // By this thread, since the system call is not among those that workers keep.
+        if (data->threads[i].core >= 0)
+            pin(&data->threads[i]);
     }
     if (data->lock_down() != 0) {
         (void)snprintf(error, error_cap, "cannot install the system call filter");
