@@ -114,7 +114,7 @@ static void stolen_cookie(void)
     CU_ASSERT_TRUE_FATAL(scene_establish(device));
     struct address thief;
     (void)address_parse("192.0.2.66", 40000, &thief);
-    scene_inject(0, &thief, watched, watched_len);
+    scene_inject(&thief, watched, watched_len);
     scene_pump();
     CU_ASSERT_EQUAL(scene_counted(STAT_HANDSHAKES_STARTED), 1);
     CU_ASSERT_EQUAL(scene_counted(STAT_COOKIES_SENT), 2);
@@ -259,18 +259,18 @@ static void garbage(void)
     (void)address_parse("192.0.2.66", 1, &stranger);
     uint64_t sent = scene.io->counters.datagrams_sent;
     for (size_t i = 0; i < 4; i++)
-        scene_inject(0, &device->address, short_ones[i], 1 + i * 2);
-    scene_inject(0, &stranger, "", 0);
+        scene_inject(&device->address, short_ones[i], 1 + i * 2);
+    scene_inject(&stranger, "", 0);
     scene_pump();
     CU_ASSERT_EQUAL(scene_counted(STAT_DATAGRAMS_DROPPED_MALFORMED), 5);
-    scene_inject(0, &stranger, epoch_9, sizeof epoch_9);
-    scene_inject(0, &stranger, clear_alert, sizeof clear_alert);
+    scene_inject(&stranger, epoch_9, sizeof epoch_9);
+    scene_inject(&stranger, clear_alert, sizeof clear_alert);
     scene_pump();
     CU_ASSERT_EQUAL(scene_counted(STAT_DATAGRAMS_DROPPED_UNKNOWN), 2);
-    scene_inject(0, &device->address, epoch_9, sizeof epoch_9);
-    scene_inject(0, &device->address, clear_data, sizeof clear_data);
-    scene_inject(0, &device->address, clear_alert, sizeof clear_alert);
-    scene_inject(0, &device->address, cut, sizeof cut);
+    scene_inject(&device->address, epoch_9, sizeof epoch_9);
+    scene_inject(&device->address, clear_data, sizeof clear_data);
+    scene_inject(&device->address, clear_alert, sizeof clear_alert);
+    scene_inject(&device->address, cut, sizeof cut);
     scene_pump();
     CU_ASSERT_EQUAL(scene_counted(STAT_DATAGRAMS_DROPPED_RECORD), 4);
     CU_ASSERT_EQUAL(scene.io->counters.datagrams_sent, sent);
@@ -409,7 +409,7 @@ static void idle_association(void)
     CU_ASSERT_EQUAL(DEVICES, 1);
     // What cannot be opened keeps nothing alive.
     static const uint8_t forged[] = {23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 3, 1, 2, 3};
-    scene_inject(0, &device->address, forged, sizeof forged);
+    scene_inject(&device->address, forged, sizeof forged);
     scene_advance(1000);
     CU_ASSERT_EQUAL(DEVICES, 0);
     CU_ASSERT_EQUAL(scene_counted(STAT_ASSOCIATIONS_ENDED_IDLE), 1);

@@ -158,12 +158,48 @@ static struct scene_device *device_new(const struct tls_client_options *options)
     return device;
 }
 
+static io_id listener_id(enum config_transport transport)
+{
+    for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++) {
+        const struct listener *listener = scene.worker->listeners[i];
+        if (listener != NULL && listener->config->transport == transport)
+            return listener->id;
+    }
+    return 0;
+}
+
+static struct scene_device *dtls_new(const struct tls_client_options *options, const char *host, uint16_t port)
+{
+    struct scene_device *device = device_new(options);
+    must(address_parse(host, port, &device->address) == SAGATE_OK, "address");
+    return device;
+}
+
 struct scene_device *scene_dtls_with_key(const char *identity, struct slice key, const char *host, uint16_t port)
 {
     const struct tls_client_options options = {
         .dtls = true, .ciphers = "PSK-AES128-CCM-8", .identity = identity, .key = key};
-    struct scene_device *device = device_new(&options);
-    must(address_parse(host, port, &device->address) == SAGATE_OK, "address");
+    return dtls_new(&options, host, port);
+}
+
+struct scene_device *scene_dtls_without_finished(const char *identity, const char *host, uint16_t port)
+{
+    const struct tls_client_options options = {.dtls = true,
+                                               .ciphers = "PSK-AES128-CCM-8",
+                                               .identity = identity,
+                                               .key = scene_key(identity),
+                                               .single_messages = true};
+    struct scene_device *device = dtls_new(&options, host, port);
+    struct slice chunk;
+    device->held = true;
+    for (int flight = 0; flight < 2; flight++) {
+        scene_flush(device);
+        scene_pump();
+    }
+    (void)tls_client_run(device->client);
+    if (tls_client_output(device->client, &chunk)) // ClientKeyExchange
+        scene_inject(&device->address, chunk.data, chunk.len);
+    scene_pump();
     return device;
 }
 
@@ -185,7 +221,7 @@ struct scene_device *scene_tls(const char *identity, bool tls13)
         .ca = identity == NULL ? tls_certificate_one : NULL};
     struct scene_device *device = device_new(&options);
     must(address_parse("192.0.2.9", (uint16_t)(50000 + scene.device_count), &device->address) == SAGATE_OK, "address");
-    device->stream = mem_open(scene.io, scene.worker->listeners[1]->id, &device->address);
+    device->stream = mem_open(scene.io, listener_id(CONFIG_TLS), &device->address);
     must(device->stream != NULL, "stream");
     return device;
 }
@@ -195,11 +231,11 @@ void scene_drop(struct scene_device *device)
     device->used = false;
 }
 
-void scene_inject(size_t listener, const struct address *from, const void *data, size_t len)
+void scene_inject(const struct address *from, const void *data, size_t len)
 {
     if (scene.watch != NULL)
         scene.watch(false, from, data, len);
-    (void)mem_inject(scene.io, scene.worker->listeners[listener]->id, from, data, len);
+    (void)mem_inject(scene.io, listener_id(CONFIG_DTLS), from, data, len);
 }
 
 static bool flush(struct scene_device *device)
@@ -211,7 +247,7 @@ static bool flush(struct scene_device *device)
     while (tls_client_output(device->client, &chunk)) {
         moved = true;
         if (device->stream == NULL) {
-            scene_inject(0, &device->address, chunk.data, chunk.len);
+            scene_inject(&device->address, chunk.data, chunk.len);
             continue;
         }
         if (scene.watch != NULL)
@@ -240,15 +276,6 @@ static bool device_move(struct scene_device *device)
 
 // The network.
 
-static bool is_listener(io_id id)
-{
-    for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++) {
-        if (scene.worker->listeners[i] != NULL && scene.worker->listeners[i]->id == id)
-            return true;
-    }
-    return false;
-}
-
 static void keep(struct scene_message *message, io_id id, const uint8_t *data, size_t len)
 {
     message->socket = id;
@@ -258,9 +285,9 @@ static void keep(struct scene_message *message, io_id id, const uint8_t *data, s
 
 static void deliver(io_id id, const struct address *to, const uint8_t *data, size_t len)
 {
-    if (!is_listener(id)) {
-        must(scene.cse_count < SCENE_MESSAGES, "too many messages to the CSE");
-        keep(&scene.to_cse[(scene.cse_first + scene.cse_count++) % SCENE_MESSAGES], id, data, len);
+    if (to->len == 0) { // sockets towards a CSE are connected
+        if (scene.cse_count < SCENE_MESSAGES)
+            keep(&scene.to_cse[(scene.cse_first + scene.cse_count++) % SCENE_MESSAGES], id, data, len);
         return;
     }
     // The newest of an address: a device that was dropped may have come back.
@@ -279,7 +306,8 @@ static void answer_resolve(const uint8_t *identity, size_t len)
 {
     char text[128];
     char ae[140];
-    must(len < sizeof text, "identity");
+    if (len == 0 || len >= sizeof text)
+        return;
     memcpy(text, identity, len);
     text[len] = '\0';
     bool wild = strncmp(text, "wild", 4) == 0;
@@ -311,11 +339,10 @@ static bool cse_move(void)
     struct mem_peer *peer = mem_take_connect(scene.io, &to);
     if (peer == NULL)
         return false;
-    if (scene.refuse) {
+    if (scene.refuse || scene.connection_count == SCENE_CONNECTIONS) {
         mem_refuse(peer, 111);
         return true;
     }
-    must(scene.connection_count < SCENE_CONNECTIONS, "too many connections");
     scene.connected_to[scene.connection_count] = to;
     scene.connections[scene.connection_count++] = peer;
     mem_accept(peer);

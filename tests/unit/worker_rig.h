@@ -79,9 +79,11 @@ struct scene_device *scene_dtls(const char *identity, const char *host, uint16_t
 struct scene_device *scene_tls(const char *identity, bool tls13);
 struct slice scene_key(const char *identity);
 struct scene_device *scene_dtls_with_key(const char *identity, struct slice key, const char *host, uint16_t port);
+// Has sent its ClientKeyExchange and keeps the rest of its last flight.
+struct scene_device *scene_dtls_without_finished(const char *identity, const char *host, uint16_t port);
 bool scene_establish(struct scene_device *device); // pumps; true when the handshake is done
 void scene_drop(struct scene_device *device);      // it is gone without a word
-void scene_inject(size_t listener, const struct address *from, const void *data, size_t len);
+void scene_inject(const struct address *from, const void *data, size_t len);
 void scene_flush(struct scene_device *device); // sends what waits in a held device's client, once
 
 // CoAP in the form of coap_text.h. A device's message, what it gets (NULL: nothing), and the same for the CSE.
