@@ -16,6 +16,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
+// Small tables, so that a run is short and limits are met.
+#define FEW "associations = 4; handshakes = 4; parked = 2; connections = 8; coap_exchange_bytes = 1048576;"
+
 enum { STREAMS = 4, STEPS = 64 };
 
 static struct mem_peer *streams[STREAMS];
@@ -101,9 +104,8 @@ static void step(unsigned what, unsigned which, const uint8_t *data, size_t len)
             scene_advance(len > 0 ? data[0] * 100U : 1);
         break;
     default:
-        (void)scene_swap(scene_config("handshakes = 2;", SCENE_SERVER,
-                                      which % 2 == 0 ? SCENE_DTLS ", " SCENE_TLS : SCENE_TLS ", " SCENE_DTLS),
-                         0);
+        (void)scene_swap(
+            scene_config(FEW, SCENE_SERVER, which % 2 == 0 ? SCENE_DTLS ", " SCENE_TLS : SCENE_TLS ", " SCENE_DTLS), 0);
         break;
     }
 }
@@ -114,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     size_t at = 0;
     memset(streams, 0, sizeof streams);
     dtls = tls = NULL;
-    scene_open("");
+    scene_open(FEW);
     log_set_level(LOG_LEVEL_ERROR);
     handshake_cookie_secret(scene.worker->contexts, secret);
     for (int steps = 0; steps < STEPS && at + 3 <= len; steps++) {
