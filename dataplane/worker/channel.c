@@ -16,13 +16,16 @@ static void outbox_append(struct worker *worker, const struct plane_message *mes
                     worker->index);
         return;
     }
-    int len = plane_encode(message, worker->plaintext, sizeof worker->plaintext);
-    struct outbox_entry *entry = len < 0 ? NULL : malloc(sizeof *entry + (size_t)len);
-    if (entry == NULL)
+    struct outbox_entry *entry = malloc(sizeof *entry + PLANE_MESSAGE_MAX);
+    int len = entry == NULL ? SAGATE_ENOMEM : plane_encode(message, entry->bytes, PLANE_MESSAGE_MAX);
+    struct outbox_entry *exact = len < 0 ? NULL : realloc(entry, sizeof *entry + (size_t)len);
+    if (exact == NULL) {
+        free(entry);
         return;
+    }
+    entry = exact;
     entry->next = NULL;
     entry->len = (size_t)len;
-    memcpy(entry->bytes, worker->plaintext, (size_t)len);
     *worker->outbox_tail = entry;
     worker->outbox_tail = &entry->next;
     worker->outbox_count++;
@@ -168,8 +171,12 @@ int channel_sweep(struct worker *worker, const char *credential_id, enum stat_id
 
 static void on_resolved(struct worker *worker, const struct plane_resolved *resolved)
 {
-    worker_resolved(worker, resolved->identity, resolved->result == 0 ? resolved->key : slice_of(NULL, 0),
-                    resolved->principal);
+    // At least a second, so that the handshakes that wait for it find the answer.
+    uint32_t seconds = resolved->cache_seconds > 0 ? resolved->cache_seconds : 1;
+    (void)keys_answered(worker->keys, resolved->identity,
+                        resolved->result == SAGATE_OK ? resolved->key : slice_of(NULL, 0), resolved->principal, seconds,
+                        worker->now_ms);
+    handshaking_resolved(worker, resolved->identity);
 }
 
 static void on_revoked(struct worker *worker, const struct plane_revoked *revoked)

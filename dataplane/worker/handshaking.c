@@ -90,6 +90,7 @@ void handshaking_end(struct pending *pending, enum stat_id result)
     else
         worker->pendings_tail = pending->link;
     handshake_free(pending->handshake);
+    worker_forget_user(worker, &pending->user);
     if (pending->endpoint.stream != 0)
         io_stream_close(worker->io, pending->endpoint.stream);
     principal_release(pending->principal);

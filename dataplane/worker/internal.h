@@ -92,6 +92,8 @@ struct worker {
     struct sweep *sweeps;
     bool draining;
     uint64_t now_ms, now_us;
+    struct io_event *batch; // events in hand that were not looked at yet
+    size_t batch_count;
     struct hash_key hash_key;
     _Atomic(struct worker_snapshot *) offered;
     atomic_bool stopping;
@@ -100,6 +102,9 @@ struct worker {
     uint8_t message[PLANE_MESSAGE_MAX];
     uint8_t plaintext[RECORD_PLAINTEXT_MAX];
 };
+
+// worker.c: what is about to be freed gets no more of the events in hand
+void worker_forget_user(struct worker *worker, const struct io_user *user);
 
 // endpoint.c: where bytes go
 int endpoint_send(void *endpoint, const uint8_t *data, size_t len); // a handshake_sink

@@ -162,6 +162,7 @@ void traffic_end(struct association *association, enum stat_id reason)
     if (!association->closing && (datagrams || association->endpoint.stream != 0))
         record_close(association->record);
     record_free(association->record);
+    worker_forget_user(worker, &association->user);
     if (association->endpoint.stream != 0)
         io_stream_close(worker->io, association->endpoint.stream);
     timer_cancel(&association->idle);

@@ -46,15 +46,36 @@ static struct listener *listener_open(struct worker *worker, const struct config
     return listener;
 }
 
+static void listener_close(struct worker *worker, struct listener *listener)
+{
+    io_remove(worker->io, listener->id);
+    free(listener);
+}
+
+static bool in_use(const struct worker *worker, const struct listener *listener)
+{
+    for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++) {
+        if (worker->listeners[i] == listener)
+            return true;
+    }
+    return false;
+}
+
 // Fills `next` with a listener for each of the new configuration: a new socket, or the one that is open already.
+// On an error the new ones are closed.
 static int listeners_for(struct worker *worker, const struct worker_snapshot *snapshot, struct listener **next)
 {
     for (size_t i = 0; i < snapshot->config->listener_count; i++) {
         int fd = snapshot->listener_fds[i];
         const struct config_listener *config = &snapshot->config->listeners[i];
         next[i] = fd >= 0 || worker->config == NULL ? listener_open(worker, config, fd) : listener_like(worker, config);
-        if (next[i] == NULL)
-            return SAGATE_ENOTFOUND;
+        if (next[i] != NULL)
+            continue;
+        while (i-- > 0) {
+            if (!in_use(worker, next[i]))
+                listener_close(worker, next[i]);
+        }
+        return SAGATE_ENOTFOUND;
     }
     return SAGATE_OK;
 }
@@ -66,10 +87,8 @@ static void listeners_close_unused(struct worker *worker, struct listener **next
         bool used = listener == NULL;
         for (size_t j = 0; !used && j < CONFIG_LISTENERS_MAX; j++)
             used = next[j] == listener;
-        if (!used) {
-            io_remove(worker->io, listener->id);
-            free(listener);
-        }
+        if (!used)
+            listener_close(worker, listener);
     }
     memcpy(worker->listeners, next, sizeof worker->listeners);
 }
@@ -169,7 +188,6 @@ struct io *worker_io(struct worker *worker)
 
 void worker_resolved(struct worker *worker, struct slice identity, struct slice key, struct slice principal)
 {
-    // At least a second, so that the handshakes that wait for it find the answer.
     enum { CACHE_SECONDS_KNOWN = 300, CACHE_SECONDS_REFUSED = 10 };
     (void)keys_answered(worker->keys, identity, key, principal,
                         key.len > 0 ? CACHE_SECONDS_KNOWN : CACHE_SECONDS_REFUSED, worker->now_ms);
@@ -222,6 +240,24 @@ static void dispatch(struct worker *worker, const struct io_event *event)
     traffic_run_ready(worker);
 }
 
+void worker_forget_user(struct worker *worker, const struct io_user *user)
+{
+    for (size_t i = 0; i < worker->batch_count; i++) {
+        if (worker->batch[i].user == user)
+            worker->batch[i].user = NULL;
+    }
+}
+
+// An earlier event of the batch may have ended what this one is for, or handed its stream on, so the driver is asked.
+// It cannot be about a stream whose end this event is; there the event's own user counts, unless it was forgotten.
+static struct io_user *user_of(const struct worker *worker, const struct io_event *event)
+{
+    bool last = event->type == IO_CLOSED || (event->type == IO_CONNECTED && event->error != 0);
+    if (event->stream == 0 || event->type == IO_ACCEPTED || last)
+        return event->user;
+    return io_stream_user(worker->io, event->stream);
+}
+
 int worker_round(struct worker *worker, int64_t timeout_us)
 {
     struct io_event events[WORKER_EVENTS];
@@ -231,12 +267,13 @@ int worker_round(struct worker *worker, int64_t timeout_us)
     worker->now_us = clock_us();
     worker->now_ms = worker->now_us / 1000;
     for (int i = 0; i < count; i++) {
-        // An earlier event of the batch may have ended what this one is for, or handed its stream on.
-        if (events[i].stream != 0 && events[i].type != IO_ACCEPTED && events[i].type != IO_CLOSED)
-            events[i].user = io_stream_user(worker->io, events[i].stream);
+        worker->batch = &events[i + 1];
+        worker->batch_count = (size_t)(count - i - 1);
+        events[i].user = user_of(worker, &events[i]);
         if (events[i].user != NULL)
             dispatch(worker, &events[i]);
     }
+    worker->batch_count = 0;
     timer_wheel_run(worker->wheel, worker->now_ms);
     traffic_run_ready(worker);
     check_offered(worker);
