@@ -4,8 +4,13 @@
 #include "common/secret.h"
 #include "dataplane/worker/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+// How the Credential-ID of a provisioned key begins (TS-0003 10.4, table 10.4-1: KpsaID).
+#define CREDENTIAL_TYPE_PSK "12-"
+enum { CREDENTIAL_TYPE_LEN = sizeof CREDENTIAL_TYPE_PSK - 1, RECHECK_QUESTIONS = 64 };
 
 enum { OUTBOX_RETRY_MS = 10, SWEEP_PLACES = 2000, MESSAGES_PER_ROUND = 64, ENTRIES_MAX = 32 * 1024 };
 
@@ -169,6 +174,54 @@ int channel_sweep(struct worker *worker, const char *credential_id, enum stat_id
     return SAGATE_OK;
 }
 
+// Asks about the identities of all associations again, in pieces, and never more at a time than control can take.
+static void recheck_step(struct timer *timer, void *context, uint64_t now_ms)
+{
+    struct worker *worker = context;
+    size_t budget = SWEEP_PLACES;
+    unsigned asked = 0;
+    struct association *association;
+    while (worker->outbox == NULL && asked < RECHECK_QUESTIONS &&
+           (association = association_walk(worker->associations, &worker->recheck, &budget)) != NULL) {
+        const struct principal *principal = association->device.principal;
+        if (principal == NULL || association->framework != FRAMEWORK_PSK)
+            continue;
+        struct slice identity = slice_text(principal->credential_id + CREDENTIAL_TYPE_LEN);
+        if (keys_find(worker->keys, identity, now_ms)->state == KEY_NONE &&
+            keys_asked(worker->keys, identity, now_ms) == SAGATE_OK) {
+            channel_resolve(worker, identity);
+            asked++;
+        }
+    }
+    if (worker->recheck != 0)
+        timer_set(worker->wheel, timer, now_ms + 1);
+}
+
+// The control process has started anew; what it was asked before is lost, and what it would have told meanwhile too: a
+// credential may have been removed. So every answer is forgotten, and every association's identity asked about again.
+static void on_hello(struct worker *worker, uint64_t boot)
+{
+    bool again = worker->control_boot != 0 && worker->control_boot != boot;
+    worker->control_boot = boot;
+    channel_hello(worker);
+    keys_each_asked(worker->keys, ask_again, worker);
+    if (!again)
+        return;
+    keys_forget_answers(worker->keys);
+    worker->recheck = 0;
+    timer_set(worker->wheel, &worker->recheck_timer, worker->now_ms + 1);
+}
+
+// Control knows no such identity (any more): associations that were built on it end.
+static void end_unknown(struct worker *worker, struct slice identity)
+{
+    char credential_id[ONEM2M_CREDENTIAL_MAX + 1];
+    int len = snprintf(credential_id, sizeof credential_id, CREDENTIAL_TYPE_PSK "%.*s", (int)identity.len,
+                       (const char *)identity.data);
+    if (len > 0 && (size_t)len < sizeof credential_id && keys_has_principal(worker->keys, credential_id))
+        (void)channel_sweep(worker, credential_id, STAT_ASSOCIATIONS_ENDED_REVOKED, 0);
+}
+
 static void on_resolved(struct worker *worker, const struct plane_resolved *resolved)
 {
     // At least a second, so that the handshakes that wait for it find the answer.
@@ -176,6 +229,8 @@ static void on_resolved(struct worker *worker, const struct plane_resolved *reso
     (void)keys_answered(worker->keys, resolved->identity,
                         resolved->result == SAGATE_OK ? resolved->key : slice_of(NULL, 0), resolved->principal, seconds,
                         worker->now_ms);
+    if (resolved->result == SAGATE_ENOTFOUND)
+        end_unknown(worker, resolved->identity);
     handshaking_resolved(worker, resolved->identity);
 }
 
@@ -294,9 +349,7 @@ static void handle(struct worker *worker, const struct plane_message *message)
 {
     switch (message->type) {
     case PLANE_HELLO:
-        // The control process has started anew; what it was asked before is lost.
-        channel_hello(worker);
-        keys_each_asked(worker->keys, ask_again, worker);
+        on_hello(worker, message->hello.boot);
         break;
     case PLANE_RESOLVED:
         on_resolved(worker, &message->resolved);
@@ -357,6 +410,7 @@ void channel_init(struct worker *worker)
     worker->outbox_tail = &worker->outbox;
     worker->outbox_timer = (struct timer){.fire = outbox_retry, .context = worker};
     worker->sweep_timer = (struct timer){.fire = sweep_step, .context = worker};
+    worker->recheck_timer = (struct timer){.fire = recheck_step, .context = worker};
 }
 
 void channel_free(struct worker *worker)

@@ -253,6 +253,54 @@ static int start(struct data *data, struct config *config, const struct handshak
     return SAGATE_OK;
 }
 
+static bool listens_already(const struct config *config, const struct config_listener *wanted)
+{
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_listener *listener = &config->listeners[i];
+        if (listener->transport == wanted->transport && address_equal(&listener->address, &wanted->address))
+            return true;
+    }
+    return false;
+}
+
+// Every listener needs a new socket or one that the worker has: checked before any worker changes anything.
+static bool has_sockets(const struct data *data, const struct config *config, const int *fds)
+{
+    for (size_t i = 0; i < config->listener_count; i++) {
+        if (fds[i] < 0 && !listens_already(data->config, &config->listeners[i]))
+            return false;
+    }
+    return true;
+}
+
+static void close_all(const int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+    }
+}
+
+// A worker that takes no snapshot takes no packets either, and workers with different configurations are no state to be
+// in: a new process is better.
+static void wait_for_swap(struct data *data, const struct worker_snapshot *snapshots)
+{
+    uint64_t deadline = clock_ms() + SWAP_SECONDS * 1000;
+    for (size_t i = 0; i < data->thread_count; i++) {
+        while (!worker_swapped(data->threads[i].worker)) {
+            if (clock_ms() > deadline) {
+                log_error("worker %zu does not respond", i);
+                abort();
+            }
+            (void)poll(NULL, 0, 1);
+        }
+        if (snapshots[i].refused) {
+            log_error("worker %zu cannot take the new configuration", i);
+            abort();
+        }
+    }
+}
+
 static int reload(struct data *data, struct config *config, const struct handshake_files *files, char *error,
                   size_t error_cap)
 {
@@ -260,31 +308,24 @@ static int reload(struct data *data, struct config *config, const struct handsha
     static int fds[CONFIG_WORKERS_MAX][CONFIG_LISTENERS_MAX];
     size_t made = 0;
     int result = SAGATE_OK;
-    for (; made < data->thread_count && result == SAGATE_OK; made++)
+    for (; made < data->thread_count && result == SAGATE_OK; made++) {
         result = make_snapshot(data, config, files, (uint32_t)made, fds[made], &snapshots[made], error, error_cap);
+        if (result == SAGATE_OK && !has_sockets(data, config, fds[made])) {
+            (void)snprintf(error, error_cap, "a worker has no socket for a listener");
+            result = SAGATE_ENOTFOUND;
+        }
+    }
     if (result != SAGATE_OK) {
-        for (size_t i = 0; i < made; i++)
+        for (size_t i = 0; i < made; i++) {
+            close_all(fds[i], snapshots[i].contexts == NULL ? 0 : config->listener_count);
             handshake_contexts_free(snapshots[i].contexts);
+        }
         return result;
     }
     for (size_t i = 0; i < data->thread_count; i++)
         worker_swap(data->threads[i].worker, &snapshots[i]);
-    uint64_t deadline = clock_ms() + SWAP_SECONDS * 1000;
-    for (size_t i = 0; i < data->thread_count; i++) {
-        while (!worker_swapped(data->threads[i].worker)) {
-            if (clock_ms() > deadline) {
-                // A worker that takes no snapshot takes no packets either: better a new process.
-                log_error("worker %zu does not respond", i);
-                abort();
-            }
-            (void)poll(NULL, 0, 1);
-        }
-        if (snapshots[i].refused)
-            result = SAGATE_EINTERNAL;
-    }
-    if (result != SAGATE_OK)
-        (void)snprintf(error, error_cap, "a worker has no socket for a listener");
-    return result;
+    wait_for_swap(data, snapshots);
+    return SAGATE_OK;
 }
 
 static void commit(struct data *data)
@@ -307,7 +348,7 @@ static void commit(struct data *data)
         if (result == SAGATE_OK) {
             data->config = config;
             config_free(old);
-        } else if (old != NULL && result != SAGATE_EINTERNAL) {
+        } else if (old != NULL) {
             config_free(config);
         }
     }

@@ -90,10 +90,12 @@ void handshaking_end(struct pending *pending, enum stat_id result)
     else
         worker->pendings_tail = pending->link;
     handshake_free(pending->handshake);
-    worker_forget_user(worker, &pending->user);
+    worker_replace_user(worker, &pending->user, NULL);
     if (pending->endpoint.stream != 0)
         io_stream_close(worker->io, pending->endpoint.stream);
     principal_release(pending->principal);
+    if (pending->counted_stream)
+        worker->stream_count--;
     worker->pending_count--;
     worker_gauge(worker, STAT_HANDSHAKES_IN_PROGRESS, worker->pending_count);
     worker_count(worker, result, 1);
@@ -281,7 +283,7 @@ static struct pending *take_spare(struct worker *worker, size_t listener, struct
 
 static void first_hello(struct worker *worker, struct listener *listener, const struct io_event *event)
 {
-    if (worker->draining || full(worker) || handshaking_spare(worker) != SAGATE_OK)
+    if (worker->draining || handshaking_spare(worker) != SAGATE_OK)
         return;
     struct pending *spare = worker->spare;
     struct handshake *handshake = NULL;
@@ -298,6 +300,11 @@ static void first_hello(struct worker *worker, struct listener *listener, const 
         struct pending *old = handshaking_by_address(worker, listener->id, event->peer);
         if (old != NULL)
             handshaking_end(old, STAT_HANDSHAKES_FAILED_GONE);
+        // Only now: a ClientHello without a cookie must not make anybody give way.
+        if (full(worker)) {
+            handshake_free(handshake);
+            break;
+        }
         struct pending *pending = take_spare(worker, listener->index, handshake);
         struct pending **bucket = bucket_of(worker, listener->id, event->peer);
         pending->next_by_address = *bucket;
@@ -345,6 +352,12 @@ void handshaking_datagram(struct worker *worker, struct listener *listener, cons
 void handshaking_accept(struct worker *worker, struct listener *listener, const struct io_event *event)
 {
     struct handshake *handshake = NULL;
+    // What the driver allows beyond limits.connections is for the connections to CSEs.
+    if (worker->stream_count >= worker->config->limits.connections) {
+        worker_count(worker, STAT_STREAMS_REFUSED, 1);
+        io_stream_abort(worker->io, event->stream);
+        return;
+    }
     worker_count(worker, STAT_STREAMS_ACCEPTED, 1);
     if (worker->draining || full(worker) || handshaking_spare(worker) != SAGATE_OK) {
         io_stream_abort(worker->io, event->stream);
@@ -359,6 +372,8 @@ void handshaking_accept(struct worker *worker, struct listener *listener, const 
         return;
     }
     struct pending *pending = take_spare(worker, listener->index, handshake);
+    pending->counted_stream = true;
+    worker->stream_count++;
     (void)io_stream_set_user(worker->io, event->stream, &pending->user);
 }
 

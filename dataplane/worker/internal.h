@@ -41,6 +41,7 @@ struct pending {
     struct timer deadline, retransmit, park;
     uint64_t started_ms;
     bool parked;
+    bool counted_stream;             // is one of worker.stream_count
     struct principal *principal;     // of the identity whose key the handshake was given; holds a reference
     struct pending *next_by_address; // DTLS
     struct pending *next_parked, **parked_link;
@@ -77,6 +78,7 @@ struct worker {
     struct pending *spare; // its endpoint is the sink of stateless answers
     struct pending *parked;
     size_t pending_count, parked_count;
+    size_t stream_count; // connections of devices, established or not
     struct keys *keys;
     struct pep *pep;
     struct upstreams *upstreams;
@@ -88,7 +90,9 @@ struct worker {
     uint64_t boot;
     struct outbox_entry *outbox, **outbox_tail;
     size_t outbox_count;
-    struct timer outbox_timer, sweep_timer, stats_timer;
+    struct timer outbox_timer, sweep_timer, stats_timer, recheck_timer;
+    uint64_t control_boot; // of the control process that was last heard; 0: none yet
+    uint64_t recheck;      // cursor of the walk that asks about identities again
     struct sweep *sweeps;
     bool draining;
     uint64_t now_ms, now_us;
@@ -103,8 +107,8 @@ struct worker {
     uint8_t plaintext[RECORD_PLAINTEXT_MAX];
 };
 
-// worker.c: what is about to be freed gets no more of the events in hand
-void worker_forget_user(struct worker *worker, const struct io_user *user);
+// worker.c: what is about to be freed gets no more of the events in hand; `by`, if not NULL, gets them
+void worker_replace_user(struct worker *worker, const struct io_user *user, struct io_user *by);
 
 // endpoint.c: where bytes go
 int endpoint_send(void *endpoint, const uint8_t *data, size_t len); // a handshake_sink

@@ -33,6 +33,7 @@ struct keys {
     struct entry *newest, *oldest;
     struct named_principal **principals; // by Credential-ID; as many buckets
     size_t sweep;                        // next bucket of principals to look for unused ones
+    size_t expire;                       // next bucket of entries to look for old ones
     struct hash_key hash_key;
 };
 
@@ -239,6 +240,33 @@ int keys_answered(struct keys *keys, struct slice identity, struct slice key, st
         .state = bytes != NULL ? KEY_KNOWN : KEY_REFUSED, .bytes = bytes, .len = key.len, .principal = principal};
     entry->expires_ms = now_ms + (uint64_t)cache_seconds * 1000;
     return SAGATE_OK;
+}
+
+void keys_expire(struct keys *keys, uint64_t now_ms, size_t buckets)
+{
+    for (size_t i = 0; i < buckets; i++) {
+        struct entry *next;
+        for (struct entry *entry = keys->buckets[keys->expire++ & keys->bucket_mask]; entry != NULL; entry = next) {
+            next = entry->next;
+            if (now_ms >= entry->expires_ms)
+                remove_entry(keys, entry);
+        }
+    }
+}
+
+void keys_forget_answers(struct keys *keys)
+{
+    struct entry *newer;
+    for (struct entry *entry = keys->oldest; entry != NULL; entry = newer) {
+        newer = entry->newer;
+        if (entry->key.state != KEY_ASKED)
+            remove_entry(keys, entry);
+    }
+}
+
+bool keys_has_principal(struct keys *keys, const char *credential_id)
+{
+    return *principal_link(keys, credential_id) != NULL;
 }
 
 void keys_forget(struct keys *keys, struct slice identity)

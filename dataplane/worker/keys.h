@@ -43,6 +43,15 @@ int keys_asked(struct keys *keys, struct slice identity, uint64_t now_ms);
 int keys_answered(struct keys *keys, struct slice identity, struct slice key, struct slice packed,
                   uint32_t cache_seconds, uint64_t now_ms);
 
+// Removes entries past their time from the next `buckets` buckets, so that no key stays longer than it is of use.
+void keys_expire(struct keys *keys, uint64_t now_ms, size_t buckets);
+
+// Forgets every answer; questions that wait for one stay.
+void keys_forget_answers(struct keys *keys);
+
+// Whether an association or a key of this credential may be alive in this worker.
+bool keys_has_principal(struct keys *keys, const char *credential_id);
+
 // Forgets an identity's entry.
 void keys_forget(struct keys *keys, struct slice identity);
 

@@ -162,9 +162,11 @@ void traffic_end(struct association *association, enum stat_id reason)
     if (!association->closing && (datagrams || association->endpoint.stream != 0))
         record_close(association->record);
     record_free(association->record);
-    worker_forget_user(worker, &association->user);
+    worker_replace_user(worker, &association->user, NULL);
     if (association->endpoint.stream != 0)
         io_stream_close(worker->io, association->endpoint.stream);
+    if (!datagrams)
+        worker->stream_count--;
     timer_cancel(&association->idle);
     forget_ready(worker, association);
     association_remove(worker->associations, association);
@@ -179,8 +181,14 @@ void traffic_end(struct association *association, enum stat_id reason)
 static uint64_t next_look(const struct association *association, uint64_t now_ms)
 {
     const struct worker *worker = association->worker;
-    uint64_t idle = association->last_ms + (uint64_t)worker->config->limits.association_idle_seconds * 1000;
     const struct principal *principal = association->device.principal;
+    unsigned seconds = worker->config->limits.association_idle_seconds;
+    unsigned fresh_seconds = worker->config->limits.http_idle_seconds;
+    // Who proved nothing, or has said nothing yet over TLS, does not hold an association for a day.
+    bool fresh = principal == NULL || (is_stream(association) && association->bytes_in == 0);
+    if (fresh && seconds > fresh_seconds)
+        seconds = fresh_seconds;
+    uint64_t idle = association->last_ms + (uint64_t)seconds * 1000;
     if (principal != NULL && principal->expires_at != 0) {
         int64_t left = principal->expires_at - clock_wall();
         uint64_t end = now_ms + (left > 0 ? (uint64_t)left * 1000 : 0);
@@ -274,7 +282,9 @@ void traffic_establish(struct pending *pending)
     }
     if (!datagrams) {
         (void)io_stream_set_user(worker->io, association->endpoint.stream, &association->user);
+        worker_replace_user(worker, &pending->user, &association->user);
         pending->endpoint.stream = 0;
+        pending->counted_stream = false;
     }
     enum stat_id gauge = datagrams ? STAT_ASSOCIATIONS_DTLS : STAT_ASSOCIATIONS_TLS;
     worker_gauge(worker, gauge, worker->stats->counters[gauge] + 1);

@@ -15,8 +15,13 @@ enum {
     RECEIVE_BUFFERS = 512,
     STREAM_HIGH_WATER = 64 * 1024,
     STREAM_LIMIT = 256 * 1024,
+    UPSTREAM_STREAMS_MAX = 16384, // connections to CSEs and their health checks
     KEYS_MAX = 65536,
+    KEYS_SWEEP = 512, // buckets looked through with each STATS_MS: all of them in about a minute
     WAIT_MAX_MS = 250,
+    END_BATCH = 128, // associations ended between two looks at the driver
+    END_WAITS = 100,
+    END_WAIT_US = 20000,
     STATS_MS = 500,
 };
 
@@ -138,8 +143,11 @@ static int take_snapshot(struct worker *worker, struct worker_snapshot *snapshot
     point_at(worker, config);
     if (upstream_reload(worker->upstreams, config, worker->now_ms) != SAGATE_OK ||
         coap_reload(worker->coap, config, worker->now_ms) != SAGATE_OK ||
-        http_reload(worker->http, config, worker->now_ms) != SAGATE_OK)
+        http_reload(worker->http, config, worker->now_ms) != SAGATE_OK) {
+        // Some parts have the new configuration and some the old one: a new process is the only consistent state.
         log_error("worker %u: out of memory while taking the new configuration", worker->index);
+        abort();
+    }
     listeners_close_unused(worker, next);
     for (size_t i = 0; i < config->listener_count; i++) {
         worker->listeners[i]->index = i;
@@ -202,6 +210,7 @@ static void copy_counters(struct timer *timer, void *context, uint64_t now_ms)
     worker_count(worker, STAT_DATAGRAMS_DROPPED_MALFORMED,
                  now->datagrams_truncated - worker->counted.datagrams_truncated);
     worker->counted = *now;
+    keys_expire(worker->keys, now_ms, KEYS_SWEEP);
     timer_set(worker->wheel, timer, now_ms + STATS_MS);
 }
 
@@ -240,11 +249,11 @@ static void dispatch(struct worker *worker, const struct io_event *event)
     traffic_run_ready(worker);
 }
 
-void worker_forget_user(struct worker *worker, const struct io_user *user)
+void worker_replace_user(struct worker *worker, const struct io_user *user, struct io_user *by)
 {
     for (size_t i = 0; i < worker->batch_count; i++) {
         if (worker->batch[i].user == user)
-            worker->batch[i].user = NULL;
+            worker->batch[i].user = by;
     }
 }
 
@@ -287,13 +296,20 @@ static void end_all(struct worker *worker)
     uint64_t cursor = 0;
     size_t budget = SIZE_MAX;
     struct association *association;
+    struct io_event events[WORKER_EVENTS];
+    size_t ended = 0;
     while (worker->associations != NULL &&
-           (association = association_walk(worker->associations, &cursor, &budget)) != NULL)
+           (association = association_walk(worker->associations, &cursor, &budget)) != NULL) {
         traffic_end(association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
-    // Lets the close_notify of each association leave.
-    struct io_event event;
-    if (worker->io != NULL)
-        (void)io_wait(worker->io, &event, 1, 0);
+        // Transmit buffers are few; lets the close_notify of those before leave.
+        if (++ended % END_BATCH == 0)
+            (void)io_wait(worker->io, events, WORKER_EVENTS, 0);
+    }
+    // The last ones too; nobody looks at what arrives meanwhile.
+    for (unsigned i = 0; ended > 0 && i < END_WAITS; i++) {
+        if (io_wait(worker->io, events, WORKER_EVENTS, END_WAIT_US) <= 0)
+            break;
+    }
 }
 
 int worker_run(struct worker *worker)
@@ -362,7 +378,7 @@ static int make_parts(struct worker *worker, const struct worker_options *option
     const struct config *config = options->snapshot->config;
     const struct io_options io = {.worker = worker->index,
                                   .receive_buffers = RECEIVE_BUFFERS,
-                                  .streams_max = config->limits.connections + 1024,
+                                  .streams_max = config->limits.connections + UPSTREAM_STREAMS_MAX,
                                   .stream_high_water = STREAM_HIGH_WATER,
                                   .stream_limit = stream_limit(config)};
     int result = io_create(options->driver, &io, &worker->io);
