@@ -90,6 +90,7 @@ void control_socket_free(struct control_socket *socket)
         return;
     struct client *client;
     while ((client = LIST_FIRST(&socket->clients)) != NULL)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself out of the list, through le_prev
         client_free(client);
     if (socket->listener != NULL)
         evconnlistener_free(socket->listener);

@@ -91,11 +91,12 @@ static const struct socket_group *find_group(const struct sockets *sockets, enum
 static int open_control(const struct config *config)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
-    if (strlen(config->control_socket) >= sizeof name.sun_path) {
+    size_t len = strlen(config->control_socket);
+    if (len >= sizeof name.sun_path) {
         errno = ENAMETOOLONG;
         return -1;
     }
-    strcpy(name.sun_path, config->control_socket);
+    memcpy(name.sun_path, config->control_socket, len + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -1;

@@ -35,9 +35,9 @@ static int receive(WOLFSSL *ssl, char *buffer, int size, void *context)
 {
     (void)ssl;
     struct session *session = context;
-    size_t left = session->in_released - session->in_at;
     if (session->in_at == session->in_len)
         drop_input(session);
+    size_t left = session->in_released - session->in_at;
     if (left == 0 || size <= 0)
         return WOLFSSL_CBIO_ERR_WANT_READ;
     if (session->dtls)

@@ -35,8 +35,8 @@ struct pep_verdict {
     // leaves the AE-ID to the CSE (From absent, "C" or "S"): empty.
     char originator[ONEM2M_ABSOLUTE_MAX];
     size_t originator_len;
-    // What upstream_pick hashes, so that one AE stays with one CSE: the originator; but the Credential-ID of a principal
-    // with a pattern, whose AE-ID is not known yet when it registers. Valid while the principal is.
+    // What upstream_pick hashes, so that one AE stays with one CSE: the originator; but the Credential-ID of a
+    // principal with a pattern, whose AE-ID is not known yet when it registers. Valid while the principal is.
     struct slice route;
 };
 

@@ -32,9 +32,9 @@ static enum coap_type parse_type(const char *word, size_t len)
 
 static uint8_t parse_code(const char *word, size_t len)
 {
-    for (uint8_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         if (strlen(methods[i]) == len && memcmp(methods[i], word, len) == 0)
-            return i;
+            return (uint8_t)i;
     }
     if (len != 4 || word[1] != '.')
         abort();

@@ -233,10 +233,11 @@ static void written_is_read_again(void)
     for (int i = 99; i >= 0; i--) {
         char identity[64];
         (void)snprintf(identity, sizeof identity, "dev%d \"\303\244\\\"@sp.example", i);
+        char cse_id[] = "/mn1";
         struct credential one = {.identity = identity,
                                  .key = key,
                                  .key_len = i == 7 ? 3 : sizeof key,
-                                 .cse_id = i % 2 == 0 ? (char[]){"/mn1"} : NULL,
+                                 .cse_id = i % 2 == 0 ? cse_id : NULL,
                                  .ae_count = i % 2 == 0 ? 0 : 2,
                                  .aes = i % 2 == 0 ? NULL : aes,
                                  .expires_at = i * 1000};

@@ -51,34 +51,35 @@ struct suite {
     enum framework framework;
 };
 
-#define DTLS_PSK(name)                                                                                            \
-    {                                                                                                             \
-        &dtls_psk, {.dtls = true, .ciphers = name, .identity = "dev@sp.example", .key = RIGHT}, "DTLSv1.2", name, \
-            FRAMEWORK_PSK                                                                                         \
+#define DTLS_PSK(name)                                                                                                \
+    {                                                                                                                 \
+        &dtls_psk, {.dtls = true, .ciphers = (name), .identity = "dev@sp.example", .key = RIGHT}, "DTLSv1.2", (name), \
+            FRAMEWORK_PSK                                                                                             \
     }
-#define TLS_PSK(name)                                                                                           \
-    {                                                                                                           \
-        &tls_all, {.ciphers = name, .identity = "dev@sp.example", .key = RIGHT}, "TLSv1.2", name, FRAMEWORK_PSK \
+#define TLS_PSK(name)                                                                                               \
+    {                                                                                                               \
+        &tls_all, {.ciphers = (name), .identity = "dev@sp.example", .key = RIGHT}, "TLSv1.2", (name), FRAMEWORK_PSK \
     }
-#define TLS_CERTIFICATE(name)                                                                                  \
+#define TLS_CERTIFICATE(name)                                                                                      \
+    {                                                                                                              \
+        &tls_all, {.ciphers = (name), .server_name = "one.example", .ca = tls_certificate_one}, "TLSv1.2", (name), \
+            FRAMEWORK_NONE                                                                                         \
+    }
+#define DTLS_CERTIFICATE(name)                                                                                 \
     {                                                                                                          \
-        &tls_all, {.ciphers = name, .server_name = "one.example", .ca = tls_certificate_one}, "TLSv1.2", name, \
-            FRAMEWORK_NONE                                                                                     \
+        &dtls_all, {.dtls = true, .ciphers = (name), .server_name = "two.example", .ca = tls_certificate_two}, \
+            "DTLSv1.2", (name), FRAMEWORK_NONE                                                                 \
     }
-#define DTLS_CERTIFICATE(name)                                                                               \
-    {                                                                                                        \
-        &dtls_all, {.dtls = true, .ciphers = name, .server_name = "two.example", .ca = tls_certificate_two}, \
-            "DTLSv1.2", name, FRAMEWORK_NONE                                                                 \
+#define TLS13_PSK(name)                                                                                            \
+    {                                                                                                              \
+        &tls_psk,                                                                                                  \
+            {.tls13 = true, .ciphers = (name), .identity = "dev@sp.example", .key = RIGHT, .psk_suite13 = (name)}, \
+            "TLSv1.3", (name), FRAMEWORK_PSK                                                                       \
     }
-#define TLS13_PSK(name)                                                                                              \
-    {                                                                                                                \
-        &tls_psk, {.tls13 = true, .ciphers = name, .identity = "dev@sp.example", .key = RIGHT, .psk_suite13 = name}, \
-            "TLSv1.3", name, FRAMEWORK_PSK                                                                           \
-    }
-#define TLS13_CERTIFICATE(name)                                                                              \
-    {                                                                                                        \
-        &tls_all, {.tls13 = true, .ciphers = name, .server_name = "two.example", .ca = tls_certificate_two}, \
-            "TLSv1.3", name, FRAMEWORK_NONE                                                                  \
+#define TLS13_CERTIFICATE(name)                                                                                \
+    {                                                                                                          \
+        &tls_all, {.tls13 = true, .ciphers = (name), .server_name = "two.example", .ca = tls_certificate_two}, \
+            "TLSv1.3", (name), FRAMEWORK_NONE                                                                  \
     }
 
 static const struct suite suites[] = {

@@ -144,7 +144,7 @@ struct row {
     enum what what;
     const char *from; // NULL: absent
     int rsc;
-    enum stat_id refusal;      // when refused
+    enum stat_id refusal;   // when refused
     const char *forwarded;  // From towards the CSE; NULL: the one that came
     const char *originator; // absolute form
 };

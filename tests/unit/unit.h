@@ -7,6 +7,12 @@
 #include <CUnit/CUnit.h>
 #include <stdlib.h>
 
+#ifdef __clang_analyzer__
+// CUnit's fatal assertions leave the test with longjmp, which only CUnit's own source shows.
+#define CU_assertImplementation(holds, line, text, file, function, fatal) \
+    ((holds) || !(fatal) ? (void)0 : exit(EXIT_FAILURE))
+#endif
+
 struct unit_test {
     const char *name;
     void (*run)(void);
