@@ -100,7 +100,7 @@ static bool fields(struct walk *walk, struct plane_message *m)
     case PLANE_OWNERS:
         NUMBER(m->owners.remove);
         NUMBER(m->owners.replace);
-        bytes(walk, &m->owners.pairs);
+        bytes(walk, &m->owners.entries);
         return true;
     case PLANE_LIST:
         NUMBER(m->list.ticket);
@@ -353,10 +353,10 @@ int plane_pack_principal(const struct principal *principal, uint8_t *out, size_t
     bytes(&walk, &credential_id);
     bytes(&walk, &cse_id);
     for (size_t i = 0; i < principal->ae_count; i++) {
-        uint8_t learned = principal->aes[i].learned ? 1 : 0;
         struct slice stem = slice_text(principal->aes[i].stem);
-        number(&walk, &learned, sizeof learned);
+        struct slice upstream = slice_text(principal->aes[i].upstream);
         bytes(&walk, &stem);
+        bytes(&walk, &upstream);
     }
     return walk.failed ? SAGATE_ETOOBIG : (int)walk.used;
 }
@@ -379,11 +379,11 @@ struct principal *plane_unpack_principal(struct slice packed)
         return NULL;
     principal->expires_at = expires_at;
     while (walk.used < walk.cap) {
-        uint8_t learned = 0;
         struct slice stem = {0};
-        number(&walk, &learned, sizeof learned);
+        struct slice upstream = {0};
         bytes(&walk, &stem);
-        if (walk.failed || stem.len > ONEM2M_ID_MAX || principal_add_ae(principal, stem, learned == 1) < 0) {
+        bytes(&walk, &upstream);
+        if (walk.failed || stem.len > ONEM2M_ID_MAX || principal_add_ae(principal, stem, upstream) < 0) {
             principal_release(principal);
             return NULL;
         }

@@ -82,9 +82,9 @@ struct plane_registrees {
     struct slice cse_ids; // packed texts
 };
 struct plane_owners {
-    uint8_t remove;     // 1: remove these
-    uint8_t replace;    // 1: clear the set first
-    struct slice pairs; // packed texts: stem, credential_id, stem, …
+    uint8_t remove;       // 1: remove these
+    uint8_t replace;      // 1: clear the set first
+    struct slice entries; // packed texts: stem, upstream (empty: owned at every one), credential_id, stem, …
 };
 struct plane_list {
     uint64_t ticket, cursor;

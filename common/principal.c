@@ -30,17 +30,26 @@ struct principal *principal_new(enum framework framework, struct slice credentia
     return principal;
 }
 
-static size_t find_ae(const struct principal *principal, struct slice stem)
+// An empty upstream finds what is configured.
+static size_t find_ae(const struct principal *principal, struct slice stem, struct slice upstream)
 {
     size_t i = 0;
-    while (i < principal->ae_count && !slice_is(stem, principal->aes[i].stem))
+    while (i < principal->ae_count &&
+           (!slice_is(stem, principal->aes[i].stem) || !slice_equal(upstream, slice_text(principal->aes[i].upstream))))
         i++;
     return i;
 }
 
-int principal_add_ae(struct principal *principal, struct slice stem, bool learned)
+static void free_ae(struct principal_ae *ae)
 {
-    if (find_ae(principal, stem) < principal->ae_count)
+    free(ae->stem);
+    free(ae->upstream);
+}
+
+int principal_add_ae(struct principal *principal, struct slice stem, struct slice upstream)
+{
+    if (find_ae(principal, stem, slice_text("")) < principal->ae_count ||
+        find_ae(principal, stem, upstream) < principal->ae_count)
         return SAGATE_EEXISTS;
     if (principal->ae_count >= PRINCIPAL_AES_MAX)
         return SAGATE_ELIMIT;
@@ -48,19 +57,21 @@ int principal_add_ae(struct principal *principal, struct slice stem, bool learne
     if (grown == NULL)
         return SAGATE_ENOMEM;
     principal->aes = grown;
-    char *copy = slice_copy(stem);
-    if (copy == NULL)
+    struct principal_ae ae = {.stem = slice_copy(stem), .upstream = upstream.len > 0 ? slice_copy(upstream) : NULL};
+    if (ae.stem == NULL || (upstream.len > 0 && ae.upstream == NULL)) {
+        free_ae(&ae);
         return SAGATE_ENOMEM;
-    principal->aes[principal->ae_count++] = (struct principal_ae){.stem = copy, .learned = learned};
+    }
+    principal->aes[principal->ae_count++] = ae;
     return SAGATE_OK;
 }
 
-int principal_remove_ae(struct principal *principal, struct slice stem)
+int principal_remove_ae(struct principal *principal, struct slice stem, struct slice upstream)
 {
-    size_t i = find_ae(principal, stem);
-    if (i == principal->ae_count || !principal->aes[i].learned)
+    size_t i = find_ae(principal, stem, upstream);
+    if (i == principal->ae_count || principal->aes[i].upstream == NULL)
         return SAGATE_ENOTFOUND;
-    free(principal->aes[i].stem);
+    free_ae(&principal->aes[i]);
     principal->aes[i] = principal->aes[--principal->ae_count];
     return SAGATE_OK;
 }
@@ -89,7 +100,7 @@ void principal_release(struct principal *principal)
     if (principal == NULL || --principal->references > 0)
         return;
     for (size_t i = 0; i < principal->ae_count; i++)
-        free(principal->aes[i].stem);
+        free_ae(&principal->aes[i]);
     free(principal->aes);
     free(principal->cse_id);
     free(principal->credential_id);

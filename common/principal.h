@@ -5,7 +5,6 @@
 
 #include "common/slice.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,8 +16,10 @@ const char *framework_name(enum framework framework);
 enum { PRINCIPAL_AES_MAX = 256 };
 
 struct principal_ae {
-    char *stem;   // AE-ID-Stem, or a pattern with '*' that says as what the peer may register
-    bool learned; // assigned by the CSE and observed in its answer; never a pattern
+    char *stem; // AE-ID-Stem, or a pattern with '*' that says as what the peer may register
+    char
+        *upstream; // NULL: configured, holds at every upstream. Else learned from an answer of this upstream (its name)
+                   // and valid there alone, since another CSE may give the same C stem to another AE; never a pattern
 };
 
 // One per credential and process; counted references, one thread.
@@ -35,11 +36,12 @@ struct principal {
 // A principal with one reference and copies of the strings; NULL when memory is short.
 struct principal *principal_new(enum framework framework, struct slice credential_id, struct slice cse_id);
 
-// Adds an AE-ID or pattern: 0, SAGATE_EEXISTS, SAGATE_ELIMIT (PRINCIPAL_AES_MAX), SAGATE_ENOMEM.
-int principal_add_ae(struct principal *principal, struct slice stem, bool learned);
+// Adds an AE-ID or pattern, learned at `upstream`, or configured when that is empty: 0, SAGATE_EEXISTS (configured, or
+// learned there already), SAGATE_ELIMIT (PRINCIPAL_AES_MAX), SAGATE_ENOMEM.
+int principal_add_ae(struct principal *principal, struct slice stem, struct slice upstream);
 
-// Removes a learned AE-ID: 0 or SAGATE_ENOTFOUND (also for one that is configured).
-int principal_remove_ae(struct principal *principal, struct slice stem);
+// Removes an AE-ID that was learned at `upstream`: 0 or SAGATE_ENOTFOUND (also for one that is configured).
+int principal_remove_ae(struct principal *principal, struct slice stem, struct slice upstream);
 
 // Makes `principal` say what `other` says (AE-IDs, CSE-ID, expiry), keeping its references and its Credential-ID.
 // `other` gets what it said before and stays the caller's to release.

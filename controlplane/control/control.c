@@ -29,15 +29,17 @@ static void owners_flush(struct batch *batch)
 {
     struct plane_message message = {
         .type = PLANE_OWNERS,
-        .owners = {.replace = batch->replace ? 1 : 0, .pairs = slice_of(batch->control->list, batch->used)}};
+        .owners = {.replace = batch->replace ? 1 : 0, .entries = slice_of(batch->control->list, batch->used)}};
     (void)workers_send(batch->control->workers, batch->worker, &message);
     batch->replace = false;
     batch->used = 0;
 }
 
-static bool owners_append(struct batch *batch, struct slice stem, struct slice credential_id)
+static bool owners_append(struct batch *batch, struct slice stem, struct slice upstream, struct slice credential_id)
 {
     int used = plane_append_text(batch->control->list, batch->used, OWNERS_BATCH, stem);
+    if (used >= 0)
+        used = plane_append_text(batch->control->list, (size_t)used, OWNERS_BATCH, upstream);
     if (used >= 0)
         used = plane_append_text(batch->control->list, (size_t)used, OWNERS_BATCH, credential_id);
     if (used >= 0)
@@ -45,13 +47,13 @@ static bool owners_append(struct batch *batch, struct slice stem, struct slice c
     return used >= 0;
 }
 
-static void owners_add(void *context, struct slice stem, struct slice credential_id)
+static void owners_add(void *context, struct slice stem, struct slice upstream, struct slice credential_id)
 {
     struct batch *batch = context;
-    if (owners_append(batch, stem, credential_id))
+    if (owners_append(batch, stem, upstream, credential_id))
         return;
     owners_flush(batch);
-    (void)owners_append(batch, stem, credential_id); // fits into an empty message
+    (void)owners_append(batch, stem, upstream, credential_id); // fits into an empty message
 }
 
 static void registrees_add(void *context, struct slice cse_id)
@@ -110,6 +112,20 @@ static void on_resolve(struct control *control, unsigned worker, struct slice id
     (void)workers_send(control->workers, worker, &message);
 }
 
+// The CSEBase of an upstream as its health_path tells it: "/cse-in" and "/cse-in?rcn=0"; deeper paths tell none.
+static struct slice base_of(const struct control *control, struct slice upstream)
+{
+    for (size_t i = 0; control->config != NULL && i < control->config->upstream_count; i++) {
+        const struct config_upstream *one = &control->config->upstreams[i];
+        if (!slice_is(upstream, one->name))
+            continue;
+        const char *name = one->health_path + 1;
+        size_t len = strcspn(name, "?");
+        return memchr(name, '/', len) == NULL ? slice_of(name, len) : slice_text("");
+    }
+    return slice_text("");
+}
+
 static void on_message(void *context, unsigned worker, const struct plane_message *message)
 {
     static struct log_sample sample;
@@ -129,7 +145,8 @@ static void on_message(void *context, unsigned worker, const struct plane_messag
         break;
     }
     case PLANE_DELETED:
-        (void)resolver_deleted(control->resolver, message->deleted.upstream, message->deleted.to);
+        (void)resolver_deleted(control->resolver, message->deleted.upstream, message->deleted.to,
+                               base_of(control, message->deleted.upstream));
         break;
     case PLANE_LISTED:
         operations_listed(control, worker, &message->listed);
@@ -172,14 +189,14 @@ static void on_principal(void *context, const struct principal *principal)
     workers_broadcast(control->workers, &message);
 }
 
-static void on_owner(void *context, struct slice stem, struct slice credential_id, bool removed)
+static void on_owner(void *context, struct slice stem, struct slice upstream, struct slice credential_id, bool removed)
 {
     struct control *control = context;
     struct batch batch = {.control = control};
-    if (!owners_append(&batch, stem, credential_id))
+    if (!owners_append(&batch, stem, upstream, credential_id))
         return;
     struct plane_message message = {
-        .type = PLANE_OWNERS, .owners = {.remove = removed ? 1 : 0, .pairs = slice_of(control->list, batch.used)}};
+        .type = PLANE_OWNERS, .owners = {.remove = removed ? 1 : 0, .entries = slice_of(control->list, batch.used)}};
     workers_broadcast(control->workers, &message);
 }
 

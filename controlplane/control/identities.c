@@ -41,8 +41,13 @@ static json_t *describe(const struct resolver_identity *identity, int64_t now)
     json_t *fixed = json_array();
     json_t *learned = json_array();
     for (size_t i = 0; i < principal->ae_count; i++) {
-        json_t *to = principal->aes[i].learned ? learned : fixed;
-        (void)json_array_append_new(to, commands_text(slice_text(principal->aes[i].stem)));
+        const struct principal_ae *ae = &principal->aes[i];
+        json_t *stem = commands_text(slice_text(ae->stem));
+        if (ae->upstream == NULL)
+            (void)json_array_append_new(fixed, stem);
+        else
+            (void)json_array_append_new(
+                learned, json_pack("{s:o, s:o}", "ae_id", stem, "upstream", commands_text(slice_text(ae->upstream))));
     }
     json_t *object = json_object();
     (void)json_object_set_new(object, "identity", commands_text(slice_text(identity->credential->identity)));

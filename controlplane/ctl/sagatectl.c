@@ -308,7 +308,7 @@ static int associations_kill(struct session *session)
     return EXIT_SUCCESS;
 }
 
-// "C1, C2" of a JSON array; to free.
+// "C1, C2" of a JSON array of texts, "C1 at in, C2 at in" of one of learned AE-IDs; to free.
 static char *join(const json_t *array)
 {
     char *text = NULL;
@@ -316,8 +316,14 @@ static char *join(const json_t *array)
     FILE *stream = open_memstream(&text, &len);
     if (stream == NULL)
         stop("out of memory");
-    for (size_t i = 0; i < json_array_size(array); i++)
-        (void)fprintf(stream, "%s%s", i == 0 ? "" : ", ", json_string_value(json_array_get(array, i)));
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const json_t *one = json_array_get(array, i);
+        (void)fputs(i == 0 ? "" : ", ", stream);
+        if (json_is_string(one))
+            (void)fputs(json_string_value(one), stream);
+        else
+            (void)fprintf(stream, "%s at %s", text_of(one, "ae_id"), text_of(one, "upstream"));
+    }
     if (json_array_size(array) == 0)
         (void)fputc('-', stream);
     (void)fclose(stream);

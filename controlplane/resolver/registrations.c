@@ -18,7 +18,8 @@ enum { SCHEMA_VERSION = 1, BUSY_MS = 2000 };
 
 #define COLUMNS "credential_id, upstream, aei, resource_id, structured"
 
-// A structured address without the name of the CSEBase, for which "-" may stand (TS-0001 7.2).
+// A structured address without its first segment. An AE is a child of the CSEBase alone (TS-0001 9.6.5), so that the
+// first segment under which a CSE created one names the CSEBase: by its name, its resource ID or "-" (TS-0001 7.2).
 #define TAIL "substr(structured, instr(structured, '/'))"
 
 // X(id, text)
@@ -26,11 +27,11 @@ enum { SCHEMA_VERSION = 1, BUSY_MS = 2000 };
     X(PUT, "INSERT OR REPLACE INTO registrations (" COLUMNS ", learned_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")  \
     X(FIND, "SELECT " COLUMNS " FROM registrations WHERE upstream = ?1 AND (aei = ?2 OR resource_id = ?2 OR " \
             "structured = ?2) LIMIT 1")                                                                       \
-    X(FIND_BELOW_BASE,                                                                                        \
-      "SELECT " COLUMNS " FROM registrations WHERE upstream = ?1 AND " TAIL " = substr(?2, 2) LIMIT 1")       \
+    X(FIND_BELOW_BASE, "SELECT " COLUMNS " FROM registrations WHERE upstream = ?1 AND " TAIL " = ?2 LIMIT 1") \
+    X(NAMES_BASE, "SELECT 1 FROM registrations WHERE upstream = ?1 AND structured > ?2 || '/' AND "           \
+                  "structured < ?2 || '0' LIMIT 1")                                                           \
     X(REMOVE, "DELETE FROM registrations WHERE upstream = ?1 AND aei = ?2")                                   \
     X(FORGET, "DELETE FROM registrations WHERE credential_id = ?1 AND aei = ?2")                              \
-    X(HAS, "SELECT 1 FROM registrations WHERE aei = ?2 AND credential_id = ?1 LIMIT 1")                       \
     X(ALL, "SELECT " COLUMNS " FROM registrations ORDER BY learned_at, aei")                                  \
     X(OF_AEI, "SELECT " COLUMNS " FROM registrations WHERE aei = ?1")                                         \
     X(PLACE, "SELECT 1 FROM registrations WHERE upstream = ?1 AND aei = ?2")                                  \
@@ -202,16 +203,6 @@ int registrations_flush(struct registrations *registrations)
     return result;
 }
 
-bool registrations_has(struct registrations *registrations, struct slice credential_id, struct slice aei)
-{
-    sqlite3_stmt *statement = registrations->statements[STATEMENT_HAS];
-    bind(statement, 1, credential_id);
-    bind(statement, 2, aei);
-    bool has = sqlite3_step(statement) == SQLITE_ROW;
-    finish(statement);
-    return has;
-}
-
 int registrations_put(struct registrations *registrations, const struct registration *registration)
 {
     if (begin(registrations) != SAGATE_OK)
@@ -251,16 +242,46 @@ static void row(sqlite3_stmt *statement, struct registration *registration)
     };
 }
 
-int registrations_remove(struct registrations *registrations, struct slice upstream, struct slice to,
+// Whether the first segment of an address stands for the CSEBase. Anything else may be the resource ID of a container
+// that some device made ("cnt-7/lamp", TS-0001 7.2 allows such mixed addresses): deleting what is below it must not
+// take an AE of the same name from its owner, and the table does not know containers. So there has to be proof: the
+// configuration, or an AE that the CSE created under this very segment.
+static bool is_base(struct registrations *registrations, struct slice upstream, struct slice first, struct slice base)
+{
+    if (first.len == 0)
+        return false;
+    if (slice_is(first, "-") || slice_equal(first, base))
+        return true;
+    sqlite3_stmt *statement = registrations->statements[STATEMENT_NAMES_BASE];
+    bind(statement, 1, upstream);
+    bind(statement, 2, first);
+    bool names = sqlite3_step(statement) == SQLITE_ROW;
+    finish(statement);
+    return names;
+}
+
+static int look(sqlite3_stmt *find, struct slice upstream, struct slice text)
+{
+    bind(find, 1, upstream);
+    bind(find, 2, text);
+    return sqlite3_step(find);
+}
+
+int registrations_remove(struct registrations *registrations, struct slice upstream, struct slice to, struct slice base,
                          registrations_visit *removed, void *context)
 {
     if (to.len == 0)
         return SAGATE_ENOTFOUND;
-    bool below_base = to.len > 2 && memcmp(to.data, "-/", 2) == 0;
-    sqlite3_stmt *find = registrations->statements[below_base ? STATEMENT_FIND_BELOW_BASE : STATEMENT_FIND];
-    bind(find, 1, upstream);
-    bind(find, 2, to);
-    int step = sqlite3_step(find);
+    const uint8_t *slash = memchr(to.data, '/', to.len);
+    size_t first_len = slash == NULL ? 0 : (size_t)(slash - to.data);
+    struct slice tail = slice_of(to.data + first_len, to.len - first_len);
+    sqlite3_stmt *find = registrations->statements[STATEMENT_FIND];
+    int step = look(find, upstream, to);
+    if (step == SQLITE_DONE && tail.len > 1 && is_base(registrations, upstream, slice_of(to.data, first_len), base)) {
+        finish(find);
+        find = registrations->statements[STATEMENT_FIND_BELOW_BASE];
+        step = look(find, upstream, tail);
+    }
     int result = step == SQLITE_ROW    ? SAGATE_OK
                  : step == SQLITE_DONE ? SAGATE_ENOTFOUND
                                        : failed(registrations, "look for a registration");

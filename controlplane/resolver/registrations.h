@@ -6,7 +6,6 @@
 
 #include "common/slice.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 
 // One registration as given to and by the store; the strings belong to whoever fills it and end with the call.
@@ -31,15 +30,14 @@ void registrations_close(struct registrations *registrations); // stores what is
 int registrations_put(struct registrations *registrations, const struct registration *registration);
 
 // Removes the registration at `upstream` whose resource id, AE-ID or structured address is `to`, and shows what it was.
-// SAGATE_OK, SAGATE_ENOTFOUND, SAGATE_ESYS.
-int registrations_remove(struct registrations *registrations, struct slice upstream, struct slice to,
+// In a structured address "-", `base` (the name of the CSEBase as far as it is configured; may be empty) and whatever
+// a registration at that upstream shows to be the CSEBase stand for each other. SAGATE_OK, SAGATE_ENOTFOUND,
+// SAGATE_ESYS.
+int registrations_remove(struct registrations *registrations, struct slice upstream, struct slice to, struct slice base,
                          registrations_visit *removed, void *context);
 
 // Removes every registration of one AE-ID by one credential. The number removed, or SAGATE_ESYS.
 int registrations_forget(struct registrations *registrations, struct slice credential_id, struct slice aei);
-
-// True when the credential holds a registration of `aei` at any upstream.
-bool registrations_has(struct registrations *registrations, struct slice credential_id, struct slice aei);
 
 // Shows all registrations, or those of one AE-ID (`aei` with data). SAGATE_OK or SAGATE_ESYS.
 int registrations_each(struct registrations *registrations, struct slice aei, registrations_visit *visit,

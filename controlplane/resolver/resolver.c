@@ -174,7 +174,7 @@ static int make_principal(struct entry *entry)
         return SAGATE_ENOMEM;
     entry->principal->expires_at = credential->expires_at;
     for (size_t i = 0; i < credential->ae_count; i++) {
-        int result = principal_add_ae(entry->principal, slice_text(credential->aes[i]), false);
+        int result = principal_add_ae(entry->principal, slice_text(credential->aes[i]), slice_text(""));
         if (result < 0 && result != SAGATE_EEXISTS)
             return result;
     }
@@ -189,7 +189,7 @@ static void add_learned(void *context, const struct registration *registration)
     // store and not used.
     if (entry == NULL || is_fixed(set, registration->aei) || !admits(entry->credential, registration->aei))
         return;
-    int result = principal_add_ae(entry->principal, registration->aei, true);
+    int result = principal_add_ae(entry->principal, registration->aei, registration->upstream);
     if (result < 0 && result != SAGATE_EEXISTS)
         log_warning("resolver: %s: AE-ID %.*s is left out: %s", entry->principal->credential_id,
                     (int)registration->aei.len, registration->aei.data, sagate_strerror(result));
@@ -370,15 +370,16 @@ void resolver_resolve(struct resolver *resolver, struct slice identity, int64_t 
 
 struct owner_check {
     const struct set *set;
-    struct slice credential_id;
+    struct slice credential_id, upstream;
     bool taken;
 };
 
 static void check_owner(void *context, const struct registration *registration)
 {
     struct owner_check *check = context;
-    // A credential that is configured no longer owns nothing.
-    if (!slice_equal(registration->credential_id, check->credential_id) &&
+    // At another CSE the AE-ID is another AE's. A credential that is configured no longer owns nothing.
+    if (slice_equal(registration->upstream, check->upstream) &&
+        !slice_equal(registration->credential_id, check->credential_id) &&
         find_by_credential(check->set, registration->credential_id) != NULL)
         check->taken = true;
 }
@@ -395,13 +396,17 @@ static bool is_stem(struct slice aei)
 }
 
 // May this credential have this AE-ID? SAGATE_DONE: it is configured, there is nothing to learn.
-static int check_registered(struct resolver *resolver, const struct entry *entry, struct slice aei)
+static int check_registered(struct resolver *resolver, const struct entry *entry,
+                            const struct registration *registration)
 {
-    if (!is_stem(aei))
+    struct slice aei = registration->aei;
+    if (!is_stem(aei) || registration->upstream.len == 0)
         return SAGATE_EINVAL;
     if (holds(entry->credential, aei))
         return SAGATE_DONE;
-    struct owner_check check = {.set = &resolver->set, .credential_id = slice_text(entry->principal->credential_id)};
+    struct owner_check check = {.set = &resolver->set,
+                                .credential_id = slice_text(entry->principal->credential_id),
+                                .upstream = registration->upstream};
     int result = registrations_each(resolver->registrations, aei, check_owner, &check);
     if (result < 0)
         return result;
@@ -419,7 +424,7 @@ static int check_registered(struct resolver *resolver, const struct entry *entry
 static int learn(struct resolver *resolver, struct entry *entry, const struct registration *registration)
 {
     const struct resolver_events *events = resolver->events;
-    int result = principal_add_ae(entry->principal, registration->aei, true);
+    int result = principal_add_ae(entry->principal, registration->aei, registration->upstream);
     bool added = result == SAGATE_OK;
     if (result < 0 && result != SAGATE_EEXISTS) {
         resolver->counters.refused_limit++;
@@ -428,14 +433,15 @@ static int learn(struct resolver *resolver, struct entry *entry, const struct re
     result = registrations_put(resolver->registrations, registration);
     if (result < 0) {
         if (added)
-            (void)principal_remove_ae(entry->principal, registration->aei);
+            (void)principal_remove_ae(entry->principal, registration->aei, registration->upstream);
         resolver->counters.failed++;
         return result;
     }
     resolver->counters.stored++;
     if (added) {
         events->principal(events->context, entry->principal);
-        events->owner(events->context, registration->aei, slice_text(entry->principal->credential_id), false);
+        events->owner(events->context, registration->aei, registration->upstream,
+                      slice_text(entry->principal->credential_id), false);
     }
     return SAGATE_OK;
 }
@@ -446,7 +452,7 @@ int resolver_registered(struct resolver *resolver, const struct registration *re
     struct entry *entry = find_by_credential(&resolver->set, registration->credential_id);
     if (entry == NULL)
         return SAGATE_ENOTFOUND;
-    int result = check_registered(resolver, entry, registration->aei);
+    int result = check_registered(resolver, entry, registration);
     if (result == SAGATE_DONE)
         return SAGATE_OK;
     if (result == SAGATE_OK)
@@ -464,18 +470,14 @@ int resolver_registered(struct resolver *resolver, const struct registration *re
     return result;
 }
 
-// Takes a learned AE-ID from a credential that holds it at no CSE any more.
-static void unlearn(struct resolver *resolver, struct slice credential_id, struct slice aei)
+// Takes from a credential an AE-ID that was learned at one upstream.
+static void unlearn(const struct resolver *resolver, const struct entry *entry, struct slice aei, struct slice upstream)
 {
     const struct resolver_events *events = resolver->events;
-    resolver->counters.removed++;
-    if (registrations_has(resolver->registrations, credential_id, aei))
-        return;
-    struct entry *entry = find_by_credential(&resolver->set, credential_id);
-    if (entry == NULL || principal_remove_ae(entry->principal, aei) != SAGATE_OK)
+    if (principal_remove_ae(entry->principal, aei, upstream) != SAGATE_OK)
         return;
     events->principal(events->context, entry->principal);
-    events->owner(events->context, aei, credential_id, true);
+    events->owner(events->context, aei, upstream, slice_text(entry->principal->credential_id), true);
 }
 
 struct removed {
@@ -495,14 +497,18 @@ static void note_removed(void *context, const struct registration *registration)
     memcpy(removed->aei, registration->aei.data, removed->aei_len);
 }
 
-int resolver_deleted(struct resolver *resolver, struct slice upstream, struct slice to)
+int resolver_deleted(struct resolver *resolver, struct slice upstream, struct slice to, struct slice base)
 {
     struct removed removed = {.aei_len = 0};
-    int result = registrations_remove(resolver->registrations, upstream, to, note_removed, &removed);
-    if (result == SAGATE_OK)
-        unlearn(resolver, slice_of(removed.credential_id, removed.credential_len),
-                slice_of(removed.aei, removed.aei_len));
-    return result;
+    int result = registrations_remove(resolver->registrations, upstream, to, base, note_removed, &removed);
+    if (result < 0)
+        return result;
+    resolver->counters.removed++;
+    const struct entry *entry =
+        find_by_credential(&resolver->set, slice_of(removed.credential_id, removed.credential_len));
+    if (entry != NULL)
+        unlearn(resolver, entry, slice_of(removed.aei, removed.aei_len), upstream);
+    return SAGATE_OK;
 }
 
 int resolver_forget(struct resolver *resolver, struct slice identity, struct slice aei)
@@ -514,7 +520,18 @@ int resolver_forget(struct resolver *resolver, struct slice identity, struct sli
     int removed = registrations_forget(resolver->registrations, credential_id, aei);
     if (removed <= 0)
         return removed < 0 ? SAGATE_ESYS : SAGATE_ENOTFOUND;
-    unlearn(resolver, credential_id, aei);
+    resolver->counters.removed += (uint64_t)removed;
+    // Backwards: unlearning puts the last one into the gap.
+    for (size_t i = entry->principal->ae_count; i-- > 0;) {
+        const struct principal_ae *ae = &entry->principal->aes[i];
+        if (ae->upstream == NULL || !slice_is(aei, ae->stem))
+            continue;
+        char *upstream = slice_copy(slice_text(ae->upstream)); // the principal's goes first
+        if (upstream == NULL)
+            return SAGATE_ENOMEM;
+        unlearn(resolver, entry, aei, slice_text(upstream));
+        free(upstream);
+    }
     return SAGATE_OK;
 }
 
@@ -569,13 +586,15 @@ void resolver_each(const struct resolver *resolver, struct slice after,
 }
 
 void resolver_owners(const struct resolver *resolver,
-                     void (*visit)(void *context, struct slice stem, struct slice credential_id), void *context)
+                     void (*visit)(void *context, struct slice stem, struct slice upstream, struct slice credential_id),
+                     void *context)
 {
     for (size_t i = 0; i < resolver->set.count; i++) {
         const struct principal *principal = resolver->set.entries[i].principal;
         for (size_t n = 0; n < principal->ae_count; n++) {
-            if (!is_pattern(principal->aes[n].stem))
-                visit(context, slice_text(principal->aes[n].stem), slice_text(principal->credential_id));
+            const struct principal_ae *ae = &principal->aes[n];
+            if (!is_pattern(ae->stem))
+                visit(context, slice_text(ae->stem), slice_text(ae->upstream), slice_text(principal->credential_id));
         }
     }
 }

@@ -24,7 +24,8 @@ struct resolver_events {
     // The key of `identity` is void; the associations of `credential_id` end ("": none ends).
     void (*revoked)(void *context, const char *identity, const char *credential_id);
     void (*principal)(void *context, const struct principal *principal); // has changed
-    void (*owner)(void *context, struct slice stem, struct slice credential_id, bool removed);
+    // `credential_id` owns `stem`, which was learned at `upstream`, or does no longer.
+    void (*owner)(void *context, struct slice stem, struct slice upstream, struct slice credential_id, bool removed);
 };
 
 struct resolver_answer {
@@ -62,17 +63,17 @@ int resolver_apply(struct resolver *resolver, const struct credentials *file, co
 void resolver_resolve(struct resolver *resolver, struct slice identity, int64_t now, struct resolver_answer *answer);
 
 // A CSE assigned an AE-ID. SAGATE_OK: stored and told. SAGATE_ENOTFOUND: no such credential. SAGATE_EEXISTS: another
-// credential owns the AE-ID; SAGATE_EDENIED: no pattern of the credential admits it; SAGATE_ELIMIT: PRINCIPAL_AES_MAX;
-// SAGATE_EINVAL: no AE-ID; SAGATE_ESYS: not stored. After a refusal the principal is told again, so that workers drop
-// what one of them had learned.
+// credential owns the AE-ID, by configuration or at this upstream; SAGATE_EDENIED: no pattern of the credential admits
+// it; SAGATE_ELIMIT: PRINCIPAL_AES_MAX; SAGATE_EINVAL: no AE-ID; SAGATE_ESYS: not stored. After a refusal the principal
+// is told again, so that workers drop what one of them had learned.
 int resolver_registered(struct resolver *resolver, const struct registration *registration);
 
-// A CSE deleted a resource; if it was a registered AE, its AE-ID is forgotten and that is told.
-// SAGATE_OK, SAGATE_ENOTFOUND, SAGATE_ESYS.
-int resolver_deleted(struct resolver *resolver, struct slice upstream, struct slice to);
+// A CSE deleted a resource; if it was a registered AE, its AE-ID is forgotten for this upstream and that is told.
+// `base`: see registrations_remove. SAGATE_OK, SAGATE_ENOTFOUND, SAGATE_ESYS.
+int resolver_deleted(struct resolver *resolver, struct slice upstream, struct slice to, struct slice base);
 
-// The operator's way to forget an AE-ID that was learned (an AE that expired at its CSE). SAGATE_OK, SAGATE_ENOTFOUND,
-// SAGATE_ESYS.
+// The operator's way to forget an AE-ID that was learned (an AE that expired at its CSE), at every upstream. SAGATE_OK,
+// SAGATE_ENOTFOUND, SAGATE_ESYS, SAGATE_ENOMEM.
 int resolver_forget(struct resolver *resolver, struct slice identity, struct slice aei);
 
 // Tells the credentials that have expired since the last call. Returns the next expiry in wall-clock seconds, 0: none.
@@ -85,9 +86,11 @@ int resolver_find(const struct resolver *resolver, struct slice identity, struct
 void resolver_each(const struct resolver *resolver, struct slice after,
                    bool (*visit)(void *context, const struct resolver_identity *identity), void *context);
 
-// Every AE-ID without '*' with the credential that owns it; every CSE-ID.
+// Every AE-ID without '*' with the upstream at which it was learned (empty: configured) and the credential that owns
+// it; every CSE-ID.
 void resolver_owners(const struct resolver *resolver,
-                     void (*visit)(void *context, struct slice stem, struct slice credential_id), void *context);
+                     void (*visit)(void *context, struct slice stem, struct slice upstream, struct slice credential_id),
+                     void *context);
 void resolver_registrees(const struct resolver *resolver, void (*visit)(void *context, struct slice cse_id),
                          void *context);
 

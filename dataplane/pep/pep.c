@@ -15,8 +15,8 @@ enum { PENDING_NOTHING, PENDING_REGISTER, PENDING_DELETE };
 struct owner {
     struct owner *next;
     uint64_t hash;
-    size_t stem_len, credential_len;
-    char text[]; // stem, then credential
+    size_t stem_len, upstream_len, credential_len;
+    char text[]; // stem, upstream, credential
 };
 
 struct pep {
@@ -166,27 +166,36 @@ static struct slice owner_stem(const struct owner *owner)
     return slice_of(owner->text, owner->stem_len);
 }
 
-static struct slice owner_credential(const struct owner *owner)
+static struct slice owner_upstream(const struct owner *owner)
 {
-    return slice_of(owner->text + owner->stem_len, owner->credential_len);
+    return slice_of(owner->text + owner->stem_len, owner->upstream_len);
 }
 
-static struct owner **find_owner(struct pep *pep, struct slice stem, struct slice credential_id)
+static struct slice owner_credential(const struct owner *owner)
+{
+    return slice_of(owner->text + owner->stem_len + owner->upstream_len, owner->credential_len);
+}
+
+static struct owner **find_owner(struct pep *pep, struct slice stem, struct slice upstream, struct slice credential_id)
 {
     uint64_t hash = hash_bytes(&pep->key, stem.data, stem.len);
     struct owner **link = &pep->buckets[hash & (pep->bucket_count - 1)];
-    while (*link != NULL && ((*link)->hash != hash || !slice_equal(owner_stem(*link), stem) ||
-                             !slice_equal(owner_credential(*link), credential_id)))
+    while (*link != NULL &&
+           ((*link)->hash != hash || !slice_equal(owner_stem(*link), stem) ||
+            !slice_equal(owner_upstream(*link), upstream) || !slice_equal(owner_credential(*link), credential_id)))
         link = &(*link)->next;
     return link;
 }
 
-static bool other_owns(const struct pep *pep, struct slice stem, const struct principal *principal)
+// Another credential owns the stem at this upstream: there, or everywhere.
+static bool other_owns(const struct pep *pep, struct slice stem, const struct config_upstream *upstream,
+                       const struct principal *principal)
 {
     uint64_t hash = hash_bytes(&pep->key, stem.data, stem.len);
     const struct owner *owner = pep->buckets[hash & (pep->bucket_count - 1)];
     for (; owner != NULL; owner = owner->next) {
         if (owner->hash == hash && slice_equal(owner_stem(owner), stem) &&
+            (owner->upstream_len == 0 || slice_is(owner_upstream(owner), upstream->name)) &&
             !slice_is(owner_credential(owner), principal->credential_id))
             return true;
     }
@@ -213,22 +222,26 @@ static void grow_buckets(struct pep *pep)
     pep->bucket_count = count;
 }
 
-int pep_add_owner(struct pep *pep, struct slice stem, struct slice credential_id)
+int pep_add_owner(struct pep *pep, struct slice stem, struct slice upstream, struct slice credential_id)
 {
-    if (*find_owner(pep, stem, credential_id) != NULL)
+    const struct slice parts[] = {stem, upstream, credential_id};
+    if (*find_owner(pep, stem, upstream, credential_id) != NULL)
         return SAGATE_OK;
-    struct owner *owner = malloc(sizeof *owner + stem.len + credential_id.len);
+    struct owner *owner = malloc(sizeof *owner + stem.len + upstream.len + credential_id.len);
     if (owner == NULL)
         return SAGATE_ENOMEM;
     if (pep->owner_count >= pep->bucket_count)
         grow_buckets(pep);
     owner->hash = hash_bytes(&pep->key, stem.data, stem.len);
     owner->stem_len = stem.len;
+    owner->upstream_len = upstream.len;
     owner->credential_len = credential_id.len;
-    if (stem.len > 0)
-        memcpy(owner->text, stem.data, stem.len);
-    if (credential_id.len > 0)
-        memcpy(owner->text + stem.len, credential_id.data, credential_id.len);
+    char *text = owner->text;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (parts[i].len > 0)
+            memcpy(text, parts[i].data, parts[i].len);
+        text += parts[i].len;
+    }
     struct owner **bucket = &pep->buckets[owner->hash & (pep->bucket_count - 1)];
     owner->next = *bucket;
     *bucket = owner;
@@ -236,9 +249,9 @@ int pep_add_owner(struct pep *pep, struct slice stem, struct slice credential_id
     return SAGATE_OK;
 }
 
-void pep_remove_owner(struct pep *pep, struct slice stem, struct slice credential_id)
+void pep_remove_owner(struct pep *pep, struct slice stem, struct slice upstream, struct slice credential_id)
 {
-    struct owner **link = find_owner(pep, stem, credential_id);
+    struct owner **link = find_owner(pep, stem, upstream, credential_id);
     struct owner *owner = *link;
     if (owner == NULL)
         return;
@@ -335,13 +348,17 @@ static bool is_reserved(const struct config_upstream *upstream, struct slice id)
 
 static bool is_pattern(const struct principal_ae *ae)
 {
-    return !ae->learned && strchr(ae->stem, '*') != NULL;
+    return ae->upstream == NULL && strchr(ae->stem, '*') != NULL;
 }
 
-static bool has_ae(const struct principal *principal, struct slice stem)
+static bool has_ae(const struct principal *principal, struct slice stem, const struct config_upstream *upstream)
 {
     for (size_t i = 0; i < principal->ae_count; i++) {
-        if (!is_pattern(&principal->aes[i]) && slice_is(stem, principal->aes[i].stem))
+        const struct principal_ae *ae = &principal->aes[i];
+        if (!slice_is(stem, ae->stem))
+            continue;
+        // C stems are one CSE's own: what was learned at one may be another AE's at the next (TS-0001 7.2).
+        if (ae->upstream == NULL ? !is_pattern(ae) : strcmp(ae->upstream, upstream->name) == 0)
             return true;
     }
     return false;
@@ -369,7 +386,7 @@ static const struct refusal *check_wish(const struct check *check, struct slice 
     size_t fixed = 0;
     for (size_t i = 0; i < principal->ae_count; i++) {
         const struct principal_ae *ae = &principal->aes[i];
-        if (ae->learned || !fits_wish(ae->stem, check->from))
+        if (ae->upstream != NULL || !fits_wish(ae->stem, check->from))
             continue;
         if (is_pattern(ae)) {
             *instead = slice_of(NULL, 0);
@@ -391,13 +408,13 @@ static const struct refusal *check_ae(const struct check *check, struct slice *i
     if (create && check->primitive->ty == ONEM2M_TY_REMOTE_CSE)
         return &ae_creates_csr;
     if (!create || check->primitive->ty != ONEM2M_TY_AE)
-        return has_ae(check->principal, check->from) ? NULL : &not_authenticated;
+        return has_ae(check->principal, check->from, check->upstream) ? NULL : &not_authenticated;
     if (check->from.len == 0 || onem2m_id_is_wish(check->from))
         return check_wish(check, instead);
-    if (has_ae(check->principal, check->from))
+    if (has_ae(check->principal, check->from, check->upstream))
         return NULL;
-    bool free_to_take =
-        pattern_admits(check->principal, check->from) && !other_owns(check->pep, check->from, check->principal);
+    bool free_to_take = pattern_admits(check->principal, check->from) &&
+                        !other_owns(check->pep, check->from, check->upstream, check->principal);
     return free_to_take ? NULL : &not_authenticated;
 }
 
@@ -576,19 +593,60 @@ int pep_check_second(struct pep *pep, const struct device *device, const struct 
 
 // ---- answers ----
 
+static unsigned hex_digit(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - (unsigned)'0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - (unsigned)'a' + 10 : 16;
+}
+
+// RFC 3986 2.3.
+static bool is_unreserved(unsigned c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '.' || c == '_' ||
+           c == '~';
+}
+
+// Copies To with encoded unreserved characters decoded; every other encoding stays as it is. A CSE takes both for the
+// same address. False, and nothing remembered, when it does not fit.
+static bool remember_to(struct slice to, struct pep_pending *pending)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < to.len; i++) {
+        uint8_t c = to.data[i];
+        if (c == '%' && to.len - i > 2) {
+            unsigned high = hex_digit(to.data[i + 1]);
+            unsigned low = hex_digit(to.data[i + 2]);
+            if (high < 16 && low < 16 && is_unreserved(high << 4 | low)) {
+                c = (uint8_t)(high << 4 | low);
+                i += 2;
+            }
+        }
+        if (len == sizeof pending->to)
+            return false;
+        pending->to[len++] = (char)c;
+    }
+    // "~" and "_" that were encoded stood for the start of an SP-relative and an absolute address (TS-0009 6.2.2.1).
+    if (len > 1 && pending->to[0] == '~' && pending->to[1] == '/')
+        memmove(pending->to, pending->to + 1, --len);
+    else if (len > 1 && pending->to[0] == '_' && pending->to[1] == '/')
+        pending->to[0] = '/';
+    pending->to_len = (uint16_t)len;
+    return true;
+}
+
 bool pep_wants_answer(const struct primitive *primitive, const struct pep_verdict *verdict, struct pep_pending *pending)
 {
     bool registers = primitive->operation == ONEM2M_CREATE && primitive->ty == ONEM2M_TY_AE;
-    bool fits = primitive->to.len <= sizeof pending->to;
     pending->kind = PENDING_NOTHING;
     pending->from_len = pending->to_len = 0;
-    if (!registers && (primitive->operation != ONEM2M_DELETE || !fits))
+    if (!registers && primitive->operation != ONEM2M_DELETE)
+        return false;
+    bool fits = remember_to(primitive->to, pending);
+    if (!registers && !fits)
         return false;
     pending->kind = registers ? PENDING_REGISTER : PENDING_DELETE;
-    if (fits && primitive->to.len > 0) {
-        memcpy(pending->to, primitive->to.data, primitive->to.len);
-        pending->to_len = (uint16_t)primitive->to.len;
-    }
     struct slice stem = last_segment(slice_of(verdict->from, verdict->from_len));
     if (registers && stem.len > 0 && !onem2m_id_is_wish(stem) && stem.len <= sizeof pending->from) {
         memcpy(pending->from, stem.data, stem.len);
@@ -611,10 +669,10 @@ static struct slice cse_relative(const struct config_upstream *upstream, struct 
 static bool may_learn(const struct pep *pep, const struct principal *principal, const struct config_upstream *upstream,
                       struct slice stem, struct slice requested)
 {
-    if (stem.data == NULL || is_reserved(upstream, stem) || other_owns(pep, stem, principal))
+    if (stem.data == NULL || is_reserved(upstream, stem) || other_owns(pep, stem, upstream, principal))
         return false;
     // The CSE was asked for one AE-ID and names another: only one that the credential may have is believed.
-    return requested.len == 0 || slice_equal(stem, requested) || has_ae(principal, stem) ||
+    return requested.len == 0 || slice_equal(stem, requested) || has_ae(principal, stem, upstream) ||
            pattern_admits(principal, stem);
 }
 
@@ -639,7 +697,7 @@ static void answer_register(struct pep *pep, struct principal *principal, size_t
                             ? requested
                             : stem_of(upstream, found_text(&found[0]));
     bool known = may_learn(pep, principal, upstream, stem, requested);
-    int added = known ? principal_add_ae(principal, stem, true) : SAGATE_EINVAL;
+    int added = known ? principal_add_ae(principal, stem, slice_text(upstream->name)) : SAGATE_EINVAL;
     if (added != SAGATE_OK && added != SAGATE_EEXISTS) {
         count_stat(pep, STAT_REGISTRATIONS_UNLEARNED);
         return;
@@ -647,7 +705,7 @@ static void answer_register(struct pep *pep, struct principal *principal, size_t
     if (added == SAGATE_OK)
         count_stat(pep, STAT_REGISTRATIONS_LEARNED);
     // The control plane tells all workers; this one must not lend the AE-ID to another credential until then.
-    (void)pep_add_owner(pep, stem, slice_text(principal->credential_id));
+    (void)pep_add_owner(pep, stem, slice_text(upstream->name), slice_text(principal->credential_id));
     char structured[sizeof pending->to + CONTENT_VALUE_MAX + 1];
     size_t len = 0;
     struct slice to = cse_relative(upstream, slice_of(pending->to, pending->to_len));
@@ -678,8 +736,9 @@ static void answer_delete(struct pep *pep, struct principal *principal, size_t u
     struct slice to = cse_relative(upstream, slice_of(pending->to, pending->to_len));
     // The AE-ID is often the resource ID or the name as well; what only the control plane can tell comes back from it.
     struct slice name = ae_name(to);
-    if (principal != NULL && principal->cse_id == NULL && principal_remove_ae(principal, name) == SAGATE_OK) {
-        pep_remove_owner(pep, name, slice_text(principal->credential_id));
+    struct slice at = slice_text(upstream->name);
+    if (principal != NULL && principal->cse_id == NULL && principal_remove_ae(principal, name, at) == SAGATE_OK) {
+        pep_remove_owner(pep, name, at, slice_text(principal->credential_id));
         count_stat(pep, STAT_REGISTRATIONS_FORGOTTEN);
     }
     if (pep->events.deleted != NULL)

@@ -49,12 +49,14 @@ void pep_free(struct pep *pep);
 int pep_set_registrees(struct pep *pep, const struct slice *cse_ids, size_t count);
 
 // AE-ID stems that belong to one credential alone, so that a wildcard credential cannot register as them.
-// `credential_id` owns `stem`. Idempotent; a second owner of the same stem is recorded too. 0 or SAGATE_ENOMEM.
-int pep_add_owner(struct pep *pep, struct slice stem, struct slice credential_id);
-void pep_remove_owner(struct pep *pep, struct slice stem, struct slice credential_id);
+// `credential_id` owns `stem` at the upstream of that name, or at every one when `upstream` is empty. Idempotent; a
+// second owner of the same stem is recorded too. 0 or SAGATE_ENOMEM.
+int pep_add_owner(struct pep *pep, struct slice stem, struct slice upstream, struct slice credential_id);
+void pep_remove_owner(struct pep *pep, struct slice stem, struct slice upstream, struct slice credential_id);
 void pep_clear_owners(struct pep *pep);
 
-// Checks one primitive. Rules, in this order (first that fails decides):
+// Checks one primitive. A "learned AE-ID" is one that was learned at the device's upstream: C stems are unique per
+// registrar CSE only. Rules, in this order (first that fails decides):
 //  1. no principal                                                        → 4107 (REFUSED_NO_ASSOCIATION)
 //  2. malformed From (ONEM2M_ID_INVALID)                                  → 4000 (REFUSED_FROM_FORM)
 //  3. From, in absolute form, is the upstream's own CSE-ID or one of its full_access_originators, in whatever form →
@@ -91,7 +93,7 @@ struct pep_pending {
     uint16_t from_len; // AE registration with a full stem: that stem; else 0
     uint16_t to_len;
     char from[ONEM2M_ID_MAX + 1];
-    char to[512];
+    char to[512]; // with unreserved characters decoded (RFC 3986 6.2.2.2), so that equal addresses look the same
 };
 
 // True (and *pending filled) when the answer has to be shown to pep_answer: CREATE of an AE, and every DELETE (but one

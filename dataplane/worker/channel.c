@@ -271,16 +271,18 @@ static void on_registrees(struct worker *worker, struct slice list)
 
 static void on_owners(struct worker *worker, const struct plane_owners *owners)
 {
-    struct slice list = owners->pairs;
+    struct slice list = owners->entries;
     struct slice stem;
+    struct slice upstream;
     struct slice credential_id;
     if (owners->replace != 0)
         pep_clear_owners(worker->pep);
-    while (plane_next_text(&list, &stem) == SAGATE_OK && plane_next_text(&list, &credential_id) == SAGATE_OK) {
+    while (plane_next_text(&list, &stem) == SAGATE_OK && plane_next_text(&list, &upstream) == SAGATE_OK &&
+           plane_next_text(&list, &credential_id) == SAGATE_OK) {
         if (owners->remove != 0)
-            pep_remove_owner(worker->pep, stem, credential_id);
+            pep_remove_owner(worker->pep, stem, upstream, credential_id);
         else
-            (void)pep_add_owner(worker->pep, stem, credential_id);
+            (void)pep_add_owner(worker->pep, stem, upstream, credential_id);
     }
 }
 

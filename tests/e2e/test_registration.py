@@ -1,6 +1,8 @@
 # AE registration: AE-IDs that the CSE assigns belong to the credential that asked for them.
 # SPDX-License-Identifier: GPL-3.0-or-later
-from lib import DEV1, DEV2, PAIR, WILD_C, WILD_C2, WILD_S, Sagate, ae, cnt, equal
+import copy
+
+from lib import DEV1, DEV2, PAIR, WILD_C, WILD_C2, WILD_S, Sagate, ae, cnt, equal, free_port, openssl_psk, wait_for
 
 
 def register(stream, origin, name, rqi="reg"):
@@ -84,3 +86,76 @@ def test_forgotten_when_deleted_by_any_name(t):
             aei = register(stream, "C", name).json["m2m:ae"]["aei"]
             equal(stream.request("DELETE", form.format(name=name, aei=aei), origin=aei, rqi="del").rsc, 2002, form)
         equal(retrieve(s, WILD_C, aei), 4106, f"after DELETE {form}")
+
+
+def learned(s):
+    return sorted((i["identity"], one["ae_id"], one["upstream"])
+                  for i in s.ctl("identities", "list")["identities"] for one in i["learned"])
+
+
+def test_equal_addresses_are_one_ae(t):
+    s = Sagate(t)
+    for made, deleted in (("/~/id-in", "/cse-in/same"), ("/cse-in", "/cse-in/%73am%65"), ("/cse-%69n", "/-/same"),
+                          ("/-", "/~/id%2Din/cse-in/same"), ("/cse-in", "/%7E/id-in/cse-in/same")):
+        with s.tls(WILD_C) as stream:
+            answer = stream.request("POST", made, origin="C", rqi="reg", ty=2, body=ae("same"))
+            equal(answer.rsc, 2001, made)
+            aei = answer.json["m2m:ae"]["aei"]
+            wait_for(lambda: learned(s) == [("wildc@sp.example", aei, "in")], f"{aei} is learned", 5)
+            equal(stream.request("DELETE", deleted, origin=aei, rqi="del").rsc, 2002, deleted)
+        wait_for(lambda: learned(s) == [], f"{made} made, {deleted} deleted", 5)
+        equal(retrieve(s, WILD_C, aei), 4106, f"after DELETE {deleted}")
+
+
+def test_child_of_the_same_name_is_no_ae(t):
+    s = Sagate(t)
+    with s.tls(WILD_C) as victim, s.tls(WILD_C2) as other:
+        aei = victim.request("POST", "/~/id-in", origin="C", rqi="reg", ty=2, body=ae("lamp")).json["m2m:ae"]["aei"]
+        mine = register(other, "C", "other").json["m2m:ae"]["aei"]
+        made = other.request("POST", "/cse-in/other", origin=mine, rqi="box", ty=3, body=cnt("box"))
+        box = made.json["m2m:cnt"]["ri"]
+        equal(other.request("POST", "/cse-in/other/box", origin=mine, rqi="in", ty=3, body=cnt("lamp")).rsc, 2001)
+        equal(other.request("DELETE", f"/{box}/lamp", origin=mine, rqi="del").rsc, 2002)
+        # When this deletion has come through, so has the one before.
+        equal(other.request("DELETE", "/cse-in/other", origin=mine, rqi="end").rsc, 2002)
+        wait_for(lambda: ("wildc2@sp.example", mine, "in") not in learned(s), "the other AE is forgotten", 5)
+        equal(learned(s), [("wildc@sp.example", aei, "in")])
+        equal(retrieve(s, WILD_C, aei), 2000, "somebody else deleted a container of that name")
+
+
+def test_assigned_identity_belongs_to_its_upstream(t):
+    s = Sagate(t, cses=2, start=False)
+    two = copy.deepcopy(s.settings["upstreams"][0])
+    two.update(name="two", cse_id="/id-two", servers=[s.settings["upstreams"][0]["servers"].pop()])
+    s.settings["upstreams"].append(two)
+    port = free_port()
+    s.settings["listeners"].append(dict(s.settings["listeners"][1], name="tls2", port=port, upstream="two"))
+    s.write()
+    s.start()
+    first, second = openssl_psk(t, s.tls_port, WILD_C), openssl_psk(t, port, WILD_C)
+    equal(register(first, "Cshared", "mine").rsc, 2001, "at the first CSE")
+    equal(first.request("GET", "/cse-in", origin="Cshared", rqi="use1").rsc, 2000, "where it is registered")
+    equal(second.request("GET", "/cse-in", origin="Cshared", rqi="use2").rsc, 4106, "at the other CSE")
+    equal(s.cses[1].records(rqi="use2"), [], "nothing of it reaches the other CSE")
+    # There it is free, and then somebody else's.
+    owner, stranger = openssl_psk(t, port, WILD_C2), openssl_psk(t, s.tls_port, WILD_C2)
+    equal(register(owner, "Cshared", "theirs").rsc, 2001, "another credential at the other CSE")
+    equal(owner.request("GET", "/cse-in", origin="Cshared", rqi="use3").rsc, 2000)
+    equal(stranger.request("GET", "/cse-in", origin="Cshared", rqi="use4").rsc, 4106)
+    equal(register(stranger, "Cshared", "stolen").rsc, 4106, "owned at the first CSE")
+    equal(register(second, "Cshared", "stolen").rsc, 4106, "owned at the other CSE")
+    both = [("wildc2@sp.example", "Cshared", "two"), ("wildc@sp.example", "Cshared", "in")]
+    wait_for(lambda: learned(s) == both, "both are learned", 5)
+    s.restart()
+    equal(learned(s), both, "after a restart")
+    second = openssl_psk(t, port, WILD_C)
+    equal(second.request("GET", "/cse-in", origin="Cshared", rqi="use5").rsc, 4106, "after a restart")
+    # Deleted at one CSE it stays at the other.
+    first = openssl_psk(t, s.tls_port, WILD_C)
+    equal(first.request("DELETE", "/cse-in/mine", origin="Cshared", rqi="del").rsc, 2002)
+    wait_for(lambda: learned(s) == both[:1], "the one is forgotten", 5)
+    equal(first.request("GET", "/cse-in", origin="Cshared", rqi="use6").rsc, 4106, "after its deletion")
+    owner = openssl_psk(t, port, WILD_C2)
+    equal(owner.request("GET", "/cse-in", origin="Cshared", rqi="use7").rsc, 2000, "the other credential's")
+    s.ctl("identities", "forget", WILD_C2.identity, "Cshared")
+    equal(learned(s), [], "after identities forget")

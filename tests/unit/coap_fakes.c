@@ -248,8 +248,8 @@ void world_prepare(void)
     world.config.upstreams = &world.upstream;
     world.listener = (struct config_listener){.release_version_default = empty_text};
     world.principal = principal_new(FRAMEWORK_PSK, slice_text("12-dev1@sp"), (struct slice){0});
-    if (world.principal == NULL || principal_add_ae(world.principal, slice_text("C1"), false) != SAGATE_OK ||
-        principal_add_ae(world.principal, slice_text("C2"), false) != SAGATE_OK)
+    if (world.principal == NULL || principal_add_ae(world.principal, slice_text("C1"), slice_text("")) != SAGATE_OK ||
+        principal_add_ae(world.principal, slice_text("C2"), slice_text("")) != SAGATE_OK)
         abort();
     world.device = (struct device){
         .association = 77, .principal = world.principal, .listener = &world.listener, .upstream = &world.upstream};

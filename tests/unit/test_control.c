@@ -88,11 +88,13 @@ static void workers_hear_who_there_is(void)
         CU_ASSERT_EQUAL_FATAL(rig_next(&rig, rig.worker[i], &message), SAGATE_OK);
         CU_ASSERT_EQUAL_FATAL(message.type, PLANE_OWNERS);
         CU_ASSERT_EQUAL(message.owners.replace, 1);
-        CU_ASSERT_EQUAL(plane_next_text(&message.owners.pairs, &text), SAGATE_OK);
+        CU_ASSERT_EQUAL(plane_next_text(&message.owners.entries, &text), SAGATE_OK);
         CU_ASSERT_TRUE(slice_is(text, "Cdev1"));
-        CU_ASSERT_EQUAL(plane_next_text(&message.owners.pairs, &text), SAGATE_OK);
+        CU_ASSERT_EQUAL(plane_next_text(&message.owners.entries, &text), SAGATE_OK);
+        CU_ASSERT_EQUAL(text.len, 0); // configured: at every upstream
+        CU_ASSERT_EQUAL(plane_next_text(&message.owners.entries, &text), SAGATE_OK);
         CU_ASSERT_TRUE(slice_is(text, "12-dev@x"));
-        CU_ASSERT_EQUAL(plane_next_text(&message.owners.pairs, &text), SAGATE_DONE);
+        CU_ASSERT_EQUAL(plane_next_text(&message.owners.entries, &text), SAGATE_DONE);
     }
     stop();
 }
@@ -136,11 +138,12 @@ static void tell_registered(void)
     CU_ASSERT_EQUAL_FATAL(plane_send(rig.worker[0], &message, -1), SAGATE_OK);
 }
 
-static bool owners_name(struct slice pairs, const char *stem, const char *credential_id)
+static bool owners_name(struct slice entries, const char *stem, const char *upstream, const char *credential_id)
 {
-    struct slice a, b;
-    while (plane_next_text(&pairs, &a) == SAGATE_OK && plane_next_text(&pairs, &b) == SAGATE_OK) {
-        if (slice_is(a, stem) && slice_is(b, credential_id))
+    struct slice a, b, c;
+    while (plane_next_text(&entries, &a) == SAGATE_OK && plane_next_text(&entries, &b) == SAGATE_OK &&
+           plane_next_text(&entries, &c) == SAGATE_OK) {
+        if (slice_is(a, stem) && slice_is(b, upstream) && slice_is(c, credential_id))
             return true;
     }
     return false;
@@ -157,13 +160,20 @@ static void registrations_survive_a_killed_control_process(void)
         rig_expect(&rig, rig.worker[i], PLANE_PRINCIPAL, &message);
         struct principal *principal = plane_unpack_principal(message.principal.principal);
         CU_ASSERT_PTR_NOT_NULL_FATAL(principal);
-        CU_ASSERT_EQUAL(principal->ae_count, 2);
+        CU_ASSERT_EQUAL_FATAL(principal->ae_count, 2);
+        CU_ASSERT_STRING_EQUAL(principal->aes[1].upstream, "in");
         principal_release(principal);
         rig_expect(&rig, rig.worker[i], PLANE_OWNERS, &message);
         CU_ASSERT_EQUAL(message.owners.remove, 0);
         CU_ASSERT_EQUAL(message.owners.replace, 0);
-        CU_ASSERT_TRUE(owners_name(message.owners.pairs, "Cnew", "12-node@x"));
+        CU_ASSERT_TRUE(owners_name(message.owners.entries, "Cnew", "in", "12-node@x"));
     }
+    json_t *answer = ask("{\"v\":1,\"command\":\"identities list\",\"identity\":\"node@x\"}");
+    const json_t *learned = json_object_get(json_array_get(json_object_get(answer, "identities"), 0), "learned");
+    CU_ASSERT_EQUAL(json_array_size(learned), 1);
+    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(json_array_get(learned, 0), "ae_id")), "Cnew");
+    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(json_array_get(learned, 0), "upstream")), "in");
+    json_decref(answer);
     // The store is flushed before another worker is listened to.
     struct plane_message request = {.type = PLANE_RESOLVE, .resolve = {.identity = slice_text("nobody")}};
     rig_send(&rig, rig.worker[1], &request);
@@ -175,14 +185,14 @@ static void registrations_survive_a_killed_control_process(void)
     rig_expect(&rig, rig.worker[1], PLANE_HELLO, &message);
     rig_expect(&rig, rig.worker[1], PLANE_OWNERS, &message);
     CU_ASSERT_EQUAL(message.owners.replace, 1);
-    CU_ASSERT_TRUE(owners_name(message.owners.pairs, "Cnew", "12-node@x"));
+    CU_ASSERT_TRUE(owners_name(message.owners.entries, "Cnew", "in", "12-node@x"));
     struct plane_message deleted = {.type = PLANE_DELETED,
                                     .deleted = {.upstream = slice_text("in"), .to = slice_text("cse/ae")}};
     CU_ASSERT_EQUAL(plane_send(rig.worker[0], &deleted, -1), SAGATE_OK);
     rig_expect(&rig, rig.worker[1], PLANE_PRINCIPAL, &message);
     rig_expect(&rig, rig.worker[1], PLANE_OWNERS, &message);
     CU_ASSERT_EQUAL(message.owners.remove, 1);
-    CU_ASSERT_TRUE(owners_name(message.owners.pairs, "Cnew", "12-node@x"));
+    CU_ASSERT_TRUE(owners_name(message.owners.entries, "Cnew", "in", "12-node@x"));
     stop();
 }
 
@@ -462,7 +472,7 @@ static void identities_come_and_go_at_run_time(void)
     CU_ASSERT_TRUE(slice_is(message.revoked.identity, "new@x"));
     CU_ASSERT_EQUAL(message.revoked.credential_id.len, 0);
     rig_expect(&rig, rig.worker[1], PLANE_OWNERS, &message);
-    CU_ASSERT_TRUE(owners_name(message.owners.pairs, "Cn2", "12-new@x"));
+    CU_ASSERT_TRUE(owners_name(message.owners.entries, "Cn2", "", "12-new@x"));
     resolve("new@x", &message);
     CU_ASSERT_EQUAL(message.resolved.result, SAGATE_OK);
     CU_ASSERT_EQUAL(message.resolved.key.len, 16);

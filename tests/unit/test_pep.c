@@ -19,6 +19,8 @@ static char full_access_texts[4][32] = {"CAdmin", "//sp.example/Sponde", "/id-in
 static char *full_access[] = {full_access_texts[0], full_access_texts[1], full_access_texts[2], full_access_texts[3]};
 static char sp_id[] = "//sp.example";
 static char cse_id[] = "/id-in";
+static char upstream_name[] = "in";
+static char other_name[] = "in2";
 static struct config_upstream upstream;
 static struct config_listener listener;
 
@@ -63,7 +65,7 @@ static struct principal *make(const char *credential, const char *cse, const cha
     struct principal *principal = principal_new(FRAMEWORK_PSK, slice_text(credential), slice_text(cse));
     CU_ASSERT_PTR_NOT_NULL_FATAL(principal);
     for (; stems != NULL && *stems != NULL; stems++)
-        CU_ASSERT_EQUAL(principal_add_ae(principal, slice_text(*stems), false), SAGATE_OK);
+        CU_ASSERT_EQUAL(principal_add_ae(principal, slice_text(*stems), slice_text("")), SAGATE_OK);
     return principal;
 }
 
@@ -72,8 +74,11 @@ static void set_up(void)
     static const struct pep_events events = {&told, on_registered, on_deleted};
     memset(&stats, 0, sizeof stats);
     memset(&told, 0, sizeof told);
-    upstream = (struct config_upstream){
-        .sp_id = sp_id, .cse_id = cse_id, .full_access_count = 4, .full_access_originators = full_access};
+    upstream = (struct config_upstream){.name = upstream_name,
+                                        .sp_id = sp_id,
+                                        .cse_id = cse_id,
+                                        .full_access_count = 4,
+                                        .full_access_originators = full_access};
     pep = pep_new(&events, &stats);
     CU_ASSERT_PTR_NOT_NULL_FATAL(pep);
     principals[NOBODY] = NULL;
@@ -90,9 +95,9 @@ static void set_up(void)
                                               {(const uint8_t *)"/Site", 5},
                                               {(const uint8_t *)"//far.example/mn9", 17}};
     CU_ASSERT_EQUAL(pep_set_registrees(pep, registrees, 4), SAGATE_OK);
-    CU_ASSERT_EQUAL(pep_add_owner(pep, slice_text("Cdev1"), slice_text("12-fixed")), SAGATE_OK);
-    CU_ASSERT_EQUAL(pep_add_owner(pep, slice_text("Cmine"), slice_text("12-wild")), SAGATE_OK);
-    CU_ASSERT_EQUAL(pep_add_owner(pep, slice_text("Cmine"), slice_text("12-wild")), SAGATE_OK);
+    CU_ASSERT_EQUAL(pep_add_owner(pep, slice_text("Cdev1"), slice_text(""), slice_text("12-fixed")), SAGATE_OK);
+    CU_ASSERT_EQUAL(pep_add_owner(pep, slice_text("Cmine"), slice_text(""), slice_text("12-wild")), SAGATE_OK);
+    CU_ASSERT_EQUAL(pep_add_owner(pep, slice_text("Cmine"), slice_text(""), slice_text("12-wild")), SAGATE_OK);
 }
 
 static void tear_down(void)
@@ -235,7 +240,7 @@ static void reserved_originators_in_all_forms(void)
         }
     }
     // Even where a credential names one.
-    CU_ASSERT_EQUAL(principal_add_ae(principals[TWO_FIXED], slice_text("CAdmin"), false), SAGATE_OK);
+    CU_ASSERT_EQUAL(principal_add_ae(principals[TWO_FIXED], slice_text("CAdmin"), slice_text("")), SAGATE_OK);
     CU_ASSERT_EQUAL(check(TWO_FIXED, RETRIEVE, "CAdmin").rsc, 4106);
     // Others that only resemble them pass.
     CU_ASSERT_EQUAL(check(CSE, RETRIEVE, "/mn1/CAdmin").rsc, 0);
@@ -312,7 +317,7 @@ static void rows_for_a_registration(void)
     RUN(rows);
     upstream.registration_substitute = true;
     RUN(substituted);
-    pep_remove_owner(pep, slice_text("Cdev1"), slice_text("12-fixed"));
+    pep_remove_owner(pep, slice_text("Cdev1"), slice_text(""), slice_text("12-fixed"));
     CU_ASSERT_EQUAL(check(WILD_C, AE, "Cdev1").rsc, 0);
     pep_clear_owners(pep);
     CU_ASSERT_EQUAL(check(WILD_ANY, AE, "Cmine").rsc, 0);
@@ -492,6 +497,78 @@ static void registrations_are_learned_and_forgotten(void)
     tear_down();
 }
 
+static void what_is_learned_holds_at_its_upstream_alone(void)
+{
+    set_up();
+    answer(WILD_C, "Cx17", "cse-in", 2001, NULL, 0);
+    CU_ASSERT_EQUAL(check(WILD_C, RETRIEVE, "Cx17").rsc, 0);
+    // The CSE of another listener may know somebody else by that name.
+    upstream.name = other_name;
+    CU_ASSERT_EQUAL(check(WILD_C, RETRIEVE, "Cx17").rsc, 4106);
+    CU_ASSERT_EQUAL(check(FIXED, RETRIEVE, "Cdev1").rsc, 0); // configured: everywhere
+    CU_ASSERT_EQUAL(check(WILD_ANY, AE, "Cdev1").rsc, 4106); // so is its owner
+    answer(WILD_ANY, "Cx17", "cse-in", 2001, NULL, 0);
+    CU_ASSERT_EQUAL(check(WILD_ANY, RETRIEVE, "Cx17").rsc, 0);
+    CU_ASSERT_EQUAL(check(WILD_C, AE, "Cx17").rsc, 4106);
+    remove_resource(WILD_C, "Cx17", 2002); // has it at the first upstream only
+    CU_ASSERT_EQUAL(check(WILD_ANY, RETRIEVE, "Cx17").rsc, 0);
+    upstream.name = upstream_name;
+    CU_ASSERT_EQUAL(check(WILD_ANY, RETRIEVE, "Cx17").rsc, 4106);
+    CU_ASSERT_EQUAL(check(WILD_ANY, AE, "Cx17").rsc, 4106);
+    CU_ASSERT_EQUAL(check(WILD_C, RETRIEVE, "Cx17").rsc, 0);
+    // Registered at both, deleted at one.
+    upstream.name = other_name;
+    remove_resource(WILD_ANY, "Cx17", 2002);
+    answer(WILD_C, "Cx17", "cse-in", 2001, NULL, 0);
+    CU_ASSERT_EQUAL(principals[WILD_C]->ae_count, 3);
+    remove_resource(WILD_C, "Cx17", 2002);
+    CU_ASSERT_EQUAL(check(WILD_C, RETRIEVE, "Cx17").rsc, 4106);
+    upstream.name = upstream_name;
+    CU_ASSERT_EQUAL(check(WILD_C, RETRIEVE, "Cx17").rsc, 0);
+    tear_down();
+}
+
+static void equal_addresses_look_the_same(void)
+{
+    static const char json[] = "{\"m2m:ae\":{\"rn\":\"dev\",\"aei\":\"Cx17\"}}";
+    static const struct {
+        const char *to, *told;
+    } rows[] = {
+        {"cse-in/%64e%76", "cse-in/dev"},
+        {"cse%2Din/%7e%5F%2e", "cse-in/~_."},
+        {"/id%2din/cse-in/%43x17", "cse-in/Cx17"},
+        {"%7E/id-in/cse-in/dev", "cse-in/dev"},
+        {"%5f/sp.example/id-in/cse-in/dev", "cse-in/dev"},
+        // Not unreserved, or no encoding at all.
+        {"cse-in%2Fdev", "cse-in%2Fdev"},
+        {"cse-in/%2564ev", "cse-in/%2564ev"},
+        {"cse-in/%00%C3%A4", "cse-in/%00%C3%A4"},
+        {"cse-in/%6", "cse-in/%6"},
+        {"cse-in/%6gx%g6%", "cse-in/%6gx%g6%"},
+    };
+    static char address[520];
+    struct pep_pending pending;
+    struct pep_verdict verdict = {0};
+    set_up();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        remove_resource(NOBODY, rows[i].to, 2002);
+        CU_ASSERT_STRING_EQUAL(told.to, rows[i].told);
+    }
+    answer(WILD_C, "C", "/id-in/%63se-in", 2001, json, sizeof json - 1);
+    CU_ASSERT_STRING_EQUAL(told.structured, "cse-in/dev");
+    remove_resource(WILD_C, "/id-in/%43x17", 2002);
+    CU_ASSERT_EQUAL(check(WILD_C, RETRIEVE, "Cx17").rsc, 4106);
+    // Only what it is when decoded has to fit.
+    memset(address, 'a', sizeof address);
+    memcpy(address, "%61%61%61%61", 12);
+    struct primitive primitive = {.operation = ONEM2M_DELETE, .to = slice_of(address, sizeof address)};
+    CU_ASSERT_TRUE(pep_wants_answer(&primitive, &verdict, &pending));
+    CU_ASSERT_EQUAL(pending.to_len, 512);
+    address[0] = 'a';
+    CU_ASSERT_FALSE(pep_wants_answer(&primitive, &verdict, &pending));
+    tear_down();
+}
+
 static void answers_teach_in_every_serialisation_and_form(void)
 {
     static const char cbor[] = "\xa1\x66"
@@ -600,11 +677,11 @@ static void many_owners_are_found(void)
     set_up();
     for (unsigned i = 0; i < 5000; i++) {
         (void)snprintf(stem, sizeof stem, "Cowned%u", i);
-        CU_ASSERT_EQUAL_FATAL(pep_add_owner(pep, slice_text(stem), slice_text("12-other")), SAGATE_OK);
+        CU_ASSERT_EQUAL_FATAL(pep_add_owner(pep, slice_text(stem), slice_text(""), slice_text("12-other")), SAGATE_OK);
     }
     for (unsigned i = 0; i < 5000; i += 2) {
         (void)snprintf(stem, sizeof stem, "Cowned%u", i);
-        pep_remove_owner(pep, slice_text(stem), slice_text("12-other"));
+        pep_remove_owner(pep, slice_text(stem), slice_text(""), slice_text("12-other"));
     }
     for (unsigned i = 0; i < 5000; i += 7) {
         (void)snprintf(stem, sizeof stem, "Cowned%u", i);
@@ -622,6 +699,8 @@ static const struct unit_test tests[] = {
     {"From has the form that the CSE wants", from_has_the_form_that_the_cse_wants},
     {"second originators are told apart", second_originators_are_told_apart},
     {"registrations are learned and forgotten", registrations_are_learned_and_forgotten},
+    {"what is learned holds at its upstream alone", what_is_learned_holds_at_its_upstream_alone},
+    {"equal addresses look the same", equal_addresses_look_the_same},
     {"answers teach in every serialisation and form", answers_teach_in_every_serialisation_and_form},
     {"answers that teach nothing", answers_that_teach_nothing},
     {"answers are wanted for registrations and deletes", answers_are_wanted_for_registrations_and_deletes},

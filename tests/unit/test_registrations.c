@@ -72,8 +72,9 @@ static void flush_is_durable_without_close(void)
     CU_ASSERT_EQUAL(put(store, "12-a@x", "in", "Cae1", "", ""), SAGATE_OK);
     CU_ASSERT_EQUAL(registrations_flush(store), SAGATE_OK);
     CU_ASSERT_EQUAL_FATAL(registrations_open(path, &reader, problem, sizeof problem), SAGATE_OK);
-    CU_ASSERT_TRUE(registrations_has(reader, slice_text("12-a@x"), slice_text("Cae1")));
-    CU_ASSERT_FALSE(registrations_has(reader, slice_text("12-b@x"), slice_text("Cae1")));
+    seen[0] = '\0';
+    CU_ASSERT_EQUAL(registrations_each(reader, slice_text("Cae1"), note, NULL), SAGATE_OK);
+    CU_ASSERT_STRING_EQUAL(seen, "Cae1=12-a@x@in ");
     registrations_close(reader);
     registrations_close(store);
     clean();
@@ -87,15 +88,65 @@ static void removed_by_every_name_of_the_ae(void)
         CU_ASSERT_EQUAL(put(store, "12-a@x", "in", "Cae1", "ri-1", "cse/ae1"), SAGATE_OK);
         seen[0] = '\0';
         // Another CSE's resource of the same name is another resource.
-        CU_ASSERT_EQUAL(registrations_remove(store, slice_text("other"), slice_text(names[i]), note, NULL),
+        CU_ASSERT_EQUAL(
+            registrations_remove(store, slice_text("other"), slice_text(names[i]), slice_text(""), note, NULL),
+            SAGATE_ENOTFOUND);
+        CU_ASSERT_EQUAL(
+            registrations_remove(store, slice_text("in"), slice_text("cse/ae1/cnt"), slice_text(""), note, NULL),
+            SAGATE_ENOTFOUND);
+        CU_ASSERT_EQUAL(registrations_remove(store, slice_text("in"), slice_text(""), slice_text(""), note, NULL),
                         SAGATE_ENOTFOUND);
-        CU_ASSERT_EQUAL(registrations_remove(store, slice_text("in"), slice_text("cse/ae1/cnt"), note, NULL),
-                        SAGATE_ENOTFOUND);
-        CU_ASSERT_EQUAL(registrations_remove(store, slice_text("in"), slice_text(""), note, NULL), SAGATE_ENOTFOUND);
-        CU_ASSERT_EQUAL(registrations_remove(store, slice_text("in"), slice_text(names[i]), note, NULL), SAGATE_OK);
+        CU_ASSERT_EQUAL(registrations_remove(store, slice_text("in"), slice_text(names[i]), slice_text(""), note, NULL),
+                        SAGATE_OK);
         CU_ASSERT_STRING_EQUAL(seen, "Cae1=12-a@x@in ");
         CU_ASSERT_EQUAL(registrations_count(store), 0);
     }
+    registrations_close(store);
+    clean();
+}
+
+static int remove_at(struct registrations *store, const char *to, const char *base)
+{
+    return registrations_remove(store, slice_text("in"), slice_text(to), slice_text(base), note, NULL);
+}
+
+static void the_csebase_has_several_names(void)
+{
+    static const struct {
+        const char *stored, *deleted, *base;
+        int result;
+    } rows[] = {
+        {"cse/ae1", "-/ae1", "", SAGATE_OK},
+        {"-/ae1", "cse/ae1", "cse", SAGATE_OK},
+        {"base-ri/ae1", "cse/ae1", "cse", SAGATE_OK},
+        {"cse/ae1", "cse/ae1", "", SAGATE_OK},
+        // Nothing shows that this is the CSEBase; it may be somebody's container.
+        {"-/ae1", "cse/ae1", "", SAGATE_ENOTFOUND},
+        {"-/ae1", "cnt-7/ae1", "cse", SAGATE_ENOTFOUND},
+        {"cse/ae1", "cnt-7/ae1", "cse", SAGATE_ENOTFOUND},
+        {"-/ae1", "cse/ae1/ae1", "cse", SAGATE_ENOTFOUND},
+        {"-/ae1", "cse/", "cse", SAGATE_ENOTFOUND},
+        {"-/ae1", "cse", "cse", SAGATE_ENOTFOUND},
+        {"-/ae1", "/ae1", "", SAGATE_ENOTFOUND},
+        {"", "cse/ae1", "cse", SAGATE_ENOTFOUND},
+    };
+    struct registrations *store = fresh();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        CU_ASSERT_EQUAL(put(store, "12-a@x", "in", "Cae1", "ri-1", rows[i].stored), SAGATE_OK);
+        int result = remove_at(store, rows[i].deleted, rows[i].base);
+        CU_ASSERT_EQUAL(result, rows[i].result);
+        if (result != rows[i].result)
+            (void)fprintf(stderr, "row %zu: %d\n", i, result);
+    }
+    // Another AE that the CSE created there shows what the CSEBase is called; at this CSE only.
+    CU_ASSERT_EQUAL(put(store, "12-a@x", "in", "Cae1", "ri-1", "-/ae1"), SAGATE_OK);
+    CU_ASSERT_EQUAL(put(store, "12-b@x", "other", "Cae2", "ri-2", "cse/ae2"), SAGATE_OK);
+    CU_ASSERT_EQUAL(remove_at(store, "cse/ae1", ""), SAGATE_ENOTFOUND);
+    CU_ASSERT_EQUAL(put(store, "12-b@x", "in", "Cae2", "ri-2", "cse/ae2"), SAGATE_OK);
+    CU_ASSERT_EQUAL(remove_at(store, "cs/ae1", ""), SAGATE_ENOTFOUND);
+    seen[0] = '\0';
+    CU_ASSERT_EQUAL(remove_at(store, "cse/ae1", ""), SAGATE_OK);
+    CU_ASSERT_STRING_EQUAL(seen, "Cae1=12-a@x@in ");
     registrations_close(store);
     clean();
 }
@@ -107,7 +158,8 @@ static void registering_again_replaces(void)
     CU_ASSERT_EQUAL(put(store, "12-a@x", "in", "Cae1", "new", ""), SAGATE_OK);
     CU_ASSERT_EQUAL(put(store, "12-a@x", "in2", "Cae1", "", ""), SAGATE_OK);
     CU_ASSERT_EQUAL(registrations_count(store), 2);
-    CU_ASSERT_EQUAL(registrations_remove(store, slice_text("in"), slice_text("old"), note, NULL), SAGATE_ENOTFOUND);
+    CU_ASSERT_EQUAL(registrations_remove(store, slice_text("in"), slice_text("old"), slice_text(""), note, NULL),
+                    SAGATE_ENOTFOUND);
     CU_ASSERT_EQUAL(registrations_forget(store, slice_text("12-a@x"), slice_text("Cae1")), 2);
     CU_ASSERT_EQUAL(registrations_count(store), 0);
     registrations_close(store);
@@ -119,7 +171,9 @@ static void text_is_data_and_never_sql(void)
     struct registrations *store = fresh();
     CU_ASSERT_EQUAL(put(store, "12-a@x", "in", "C'); DROP TABLE registrations; --", "", ""), SAGATE_OK);
     CU_ASSERT_EQUAL(registrations_flush(store), SAGATE_OK);
-    CU_ASSERT_TRUE(registrations_has(store, slice_text("12-a@x"), slice_text("C'); DROP TABLE registrations; --")));
+    seen[0] = '\0';
+    CU_ASSERT_EQUAL(registrations_each(store, slice_text("C'); DROP TABLE registrations; --"), note, NULL), SAGATE_OK);
+    CU_ASSERT_STRING_EQUAL(seen, "C'); DROP TABLE registrations; --=12-a@x@in ");
     registrations_close(store);
     clean();
 }
@@ -144,6 +198,7 @@ static const struct unit_test tests[] = {
     {"survives a restart", survives_a_restart},
     {"flush is durable without close", flush_is_durable_without_close},
     {"removed by every name of the AE", removed_by_every_name_of_the_ae},
+    {"the CSEBase has several names", the_csebase_has_several_names},
     {"registering again replaces", registering_again_replaces},
     {"text is data and never SQL", text_is_data_and_never_sql},
     {"damaged file is told", damaged_file_is_told},

@@ -38,14 +38,16 @@ static void on_principal(void *context, const struct principal *principal)
     (void)context;
     tell("principal(%s:", principal->credential_id);
     for (size_t i = 0; i < principal->ae_count; i++)
-        tell(" %s%s", principal->aes[i].stem, principal->aes[i].learned ? "!" : "");
+        tell(" %s%s%s", principal->aes[i].stem, principal->aes[i].upstream != NULL ? "@" : "",
+             principal->aes[i].upstream != NULL ? principal->aes[i].upstream : "");
     tell(") ");
 }
 
-static void on_owner(void *context, struct slice stem, struct slice credential_id, bool removed)
+static void on_owner(void *context, struct slice stem, struct slice upstream, struct slice credential_id, bool removed)
 {
     (void)context;
-    tell("%s(%.*s,%.*s) ", removed ? "disown" : "own", (int)stem.len, stem.data, (int)credential_id.len,
+    tell("%s(%.*s%s%.*s,%.*s) ", removed ? "disown" : "own", (int)stem.len, stem.data, upstream.len > 0 ? "@" : "",
+         (int)upstream.len, upstream.len > 0 ? (const char *)upstream.data : "", (int)credential_id.len,
          credential_id.data);
 }
 
@@ -113,11 +115,21 @@ static void teardown(void)
     (void)rmdir(folder);
 }
 
+static int registered_at(const char *upstream, const char *credential_id, const char *aei)
+{
+    struct registration registration = {slice_text(credential_id), slice_text(upstream), slice_text(aei),
+                                        slice_text(""), slice_text("")};
+    return resolver_registered(resolver, &registration);
+}
+
 static int registered(const char *credential_id, const char *aei)
 {
-    struct registration registration = {slice_text(credential_id), slice_text("in"), slice_text(aei), slice_text(""),
-                                        slice_text("")};
-    return resolver_registered(resolver, &registration);
+    return registered_at("in", credential_id, aei);
+}
+
+static int deleted(const char *upstream, const char *to)
+{
+    return resolver_deleted(resolver, slice_text(upstream), slice_text(to), slice_text("cse"));
 }
 
 static void known_identity_gets_key_and_principal(void)
@@ -181,7 +193,7 @@ static void assigned_ae_id_belongs_to_the_credential(void)
     struct resolver_answer answer;
     setup();
     CU_ASSERT_EQUAL(registered("12-dev@x", "Cae7"), SAGATE_OK);
-    CU_ASSERT_STRING_EQUAL(told, "principal(12-dev@x: C* Cae7!) own(Cae7,12-dev@x) ");
+    CU_ASSERT_STRING_EQUAL(told, "principal(12-dev@x: C* Cae7@in) own(Cae7@in,12-dev@x) ");
     resolver_resolve(resolver, slice_text("dev@x"), 500, &answer);
     CU_ASSERT_EQUAL(answer.principal->ae_count, 2);
     // After a restart it still does.
@@ -191,7 +203,7 @@ static void assigned_ae_id_belongs_to_the_credential(void)
     resolver_resolve(resolver, slice_text("dev@x"), 500, &answer);
     CU_ASSERT_EQUAL_FATAL(answer.principal->ae_count, 2);
     CU_ASSERT_STRING_EQUAL(answer.principal->aes[1].stem, "Cae7");
-    CU_ASSERT_TRUE(answer.principal->aes[1].learned);
+    CU_ASSERT_STRING_EQUAL(answer.principal->aes[1].upstream, "in");
     teardown();
 }
 
@@ -204,11 +216,44 @@ static void deleted_ae_is_forgotten_everywhere(void)
     registration.upstream = slice_text("in2");
     CU_ASSERT_EQUAL(resolver_registered(resolver, &registration), SAGATE_OK);
     told[0] = '\0';
-    CU_ASSERT_EQUAL(resolver_deleted(resolver, slice_text("in"), slice_text("cse/ae7/cnt")), SAGATE_ENOTFOUND);
-    CU_ASSERT_EQUAL(resolver_deleted(resolver, slice_text("in"), slice_text("cse/ae7")), SAGATE_OK);
-    CU_ASSERT_STRING_EQUAL(told, ""); // is still registered at the other CSE
-    CU_ASSERT_EQUAL(resolver_deleted(resolver, slice_text("in2"), slice_text("ri7")), SAGATE_OK);
-    CU_ASSERT_STRING_EQUAL(told, "principal(12-dev@x: C*) disown(Cae7,12-dev@x) ");
+    CU_ASSERT_EQUAL(deleted("in", "cse/ae7/cnt"), SAGATE_ENOTFOUND);
+    CU_ASSERT_EQUAL(deleted("in", "cse/ae7"), SAGATE_OK);
+    // It is still registered at the other CSE.
+    CU_ASSERT_STRING_EQUAL(told, "principal(12-dev@x: C* Cae7@in2) disown(Cae7@in,12-dev@x) ");
+    told[0] = '\0';
+    CU_ASSERT_EQUAL(deleted("in2", "ri7"), SAGATE_OK);
+    CU_ASSERT_STRING_EQUAL(told, "principal(12-dev@x: C*) disown(Cae7@in2,12-dev@x) ");
+    registration.structured = slice_text("-/ae7");
+    CU_ASSERT_EQUAL(resolver_registered(resolver, &registration), SAGATE_OK);
+    CU_ASSERT_EQUAL(deleted("in2", "cse/ae7"), SAGATE_OK);
+    CU_ASSERT_EQUAL(registrations_count(store), 0);
+    teardown();
+}
+
+static void another_cse_may_give_the_same_ae_id_to_another(void)
+{
+    setup();
+    CU_ASSERT_EQUAL(registered_at("in", "12-dev@x", "Cae7"), SAGATE_OK);
+    told[0] = '\0';
+    CU_ASSERT_EQUAL(registered_at("in2", "12-other@x", "Cae7"), SAGATE_OK);
+    CU_ASSERT_STRING_EQUAL(told, "principal(12-other@x: C* S* Cae7@in2) own(Cae7@in2,12-other@x) ");
+    CU_ASSERT_EQUAL(registered_at("in2", "12-dev@x", "Cae7"), SAGATE_EEXISTS);
+    CU_ASSERT_EQUAL(registered_at("in", "12-other@x", "Cae7"), SAGATE_EEXISTS);
+    CU_ASSERT_EQUAL(registered_at("in2", "12-dev@x", "Cdev1"), SAGATE_EEXISTS); // configured: at every CSE
+    CU_ASSERT_EQUAL(registered_at("", "12-dev@x", "Cae8"), SAGATE_EINVAL);
+    // After a restart the same.
+    resolver_free(resolver);
+    resolver = resolver_new(store, &events);
+    CU_ASSERT_EQUAL(resolver_apply(resolver, current, NULL, problem, sizeof problem), SAGATE_OK);
+    told[0] = '\0';
+    CU_ASSERT_EQUAL(deleted("in", "Cae7"), SAGATE_OK);
+    CU_ASSERT_STRING_EQUAL(told, "principal(12-dev@x: C*) disown(Cae7@in,12-dev@x) ");
+    CU_ASSERT_EQUAL(registered_at("in", "12-other@x", "Cae7"), SAGATE_OK);
+    told[0] = '\0';
+    CU_ASSERT_EQUAL(resolver_forget(resolver, slice_text("other@x"), slice_text("Cae7")), SAGATE_OK);
+    CU_ASSERT_STRING_EQUAL(told, "principal(12-other@x: C* S* Cae7@in2) disown(Cae7@in,12-other@x) "
+                                 "principal(12-other@x: C* S*) disown(Cae7@in2,12-other@x) ");
+    CU_ASSERT_EQUAL(registrations_count(store), 0);
     teardown();
 }
 
@@ -332,10 +377,10 @@ static bool note_identity(void *context, const struct resolver_identity *identit
     return --*left > 0;
 }
 
-static void note_owner(void *context, struct slice stem, struct slice credential_id)
+static void note_owner(void *context, struct slice stem, struct slice upstream, struct slice credential_id)
 {
     (void)context;
-    on_owner(NULL, stem, credential_id, false);
+    on_owner(NULL, stem, upstream, credential_id, false);
 }
 
 static void note_registree(void *context, struct slice cse_id)
@@ -360,7 +405,7 @@ static void walks(void)
     told[0] = '\0';
     resolver_owners(resolver, note_owner, NULL);
     resolver_registrees(resolver, note_registree, NULL);
-    CU_ASSERT_STRING_EQUAL(told, "own(Cdev1,12-fixed@x) own(Sae,12-other@x) /mn1 ");
+    CU_ASSERT_STRING_EQUAL(told, "own(Cdev1,12-fixed@x) own(Sae@in,12-other@x) /mn1 ");
     teardown();
 }
 
@@ -388,6 +433,7 @@ static const struct unit_test tests[] = {
     {"nothing is remembered beyond expiry", nothing_is_remembered_beyond_expiry},
     {"assigned AE-ID belongs to the credential", assigned_ae_id_belongs_to_the_credential},
     {"deleted AE is forgotten everywhere", deleted_ae_is_forgotten_everywhere},
+    {"another CSE may give the same AE-ID to another", another_cse_may_give_the_same_ae_id_to_another},
     {"an owned AE-ID is not given away", an_owned_ae_id_is_not_given_away},
     {"only what a pattern admits is learned", only_what_a_pattern_admits_is_learned},
     {"AE-IDs of a credential are bounded", ae_ids_of_a_credential_are_bounded},
