@@ -286,3 +286,18 @@ def test_sp_relative_and_absolute_targets(t):
                                                                "//sp.example/id-in/cse-in"), ("-", "-")):
             equal(client.request("get", path, origin="Cdev1", rqi=to).rsc, 2000, path)
             equal(s.cse.records(rqi=to)[0]["to"], to)
+
+
+def test_server_without_a_socket(t):
+    """A server to which no socket can be opened is unhealthy; the others and the associations go on."""
+    s = Sagate(t)
+    with s.dtls(DEV1) as client:
+        make(client)
+        s.settings["upstreams"][0]["servers"].append(
+            {"name": "nowhere", "http": "127.0.0.1:1", "coap": "255.255.255.255:5683"})
+        s.write()
+        s.ctl("reload")
+        for n in range(3):
+            answer = client.request("get", "cse-in/dev1/data/la", origin="Cdev1", rqi=f"r{n}")
+            equal(answer and answer.rsc, 2000, "after the reload")
+    check("cannot be opened" in s.process.log(), "the log tells the reason")

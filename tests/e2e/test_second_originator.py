@@ -215,6 +215,27 @@ def test_coap_options(t):
     equal([r["rqi"] for r in s.cse.records(event=None)], ["after"])
 
 
+def test_coap_two_transfers_of_one_path(t):
+    """Blocks of two transfers with different Request-Tags or request identifiers never make up one for the CSE."""
+    s = Sagate(t)
+    with s.dtls(DEV1) as client:
+        def block(number, more, payload, tag, rqi="two"):
+            value = bytes([number << 4 | (8 if more else 0) | 2]) if number or more else b"\2"
+            return client.request("post", "cse-in", origin="Cdev1", rqi=rqi, ty=3, body=payload,
+                                  options=[(12, b"\x32"), (27, value)] + ([(292, tag)] if tag else []))
+
+        start = b'{"m2m:cnt":{"rn":"two"},'.ljust(62)
+        equal(block(0, True, start + b'"f', b"A").status, "2.31")
+        equal(block(0, True, start + b'"g', b"B").status, "2.31")
+        sent = len(s.cse.records(event=None))
+        equal(block(1, False, b'r":"CAdmin"}', b"A").status, "4.08")
+        equal(block(1, False, b'r":"CAdmin"}', None).status, "4.08")
+        equal(block(1, False, b'r":"CAdmin"}', b"B", rqi="other").rsc, 4000)
+        settle()
+        equal(len(s.cse.records(event=None)), sent, "what reached the CSE")
+        equal(client.request("get", "cse-in", origin="Cdev1", rqi="after").rsc, 2000)
+
+
 def test_coap_forged_identity(t):
     s = Sagate(t)
     with s.dtls(DEV1) as client:

@@ -502,6 +502,54 @@ static void takes_a_new_configuration(void)
     end();
 }
 
+// 255.255.255.255 cannot be connected to.
+static void goes_on_without_a_socket(void)
+{
+    begin();
+    struct config changed = world.config;
+    struct config_upstream upstream = world.upstream;
+    struct config_server servers[2] = {world.servers[0], world.servers[1]};
+    changed.upstreams = &upstream;
+    upstream.servers = servers;
+    upstream.server_count = 2;
+    upstream.health_fall = 3;
+    CU_ASSERT_EQUAL(address_parse("255.255.255.255", 5683, &servers[1].coap), SAGATE_OK);
+    device_sends(1, REQUEST);
+    cse_gets(FORWARDED);
+    CU_ASSERT_EQUAL(coap_reload(world.coap, &changed, world.now_us / 1000), SAGATE_OK);
+    CU_ASSERT_EQUAL(world.unhealthy, 3);
+    world.config.upstreams = &upstream;
+    cse_sends(trace.cse_mid, "ACK " ANSWER);
+    device_gets("ACK " DEVICE_ANSWER);
+    // Each check tries again.
+    world.checker.check(world.checker.context, &upstream, &servers[1]);
+    CU_ASSERT_EQUAL(world.unhealthy, 4);
+    upstream.coap_health = CONFIG_HEALTH_NONE;
+    world.checker.check(world.checker.context, &upstream, &servers[1]);
+    CU_ASSERT_EQUAL(world.unhealthy, 5);
+    // Chosen all the same, before its health is known.
+    upstream.servers = &servers[1];
+    device_sends(2, REQUEST);
+    device_gets("ACK 5.03 @t 12=#50 14=#5 271=3 283=r1 307=#5103 |{\"m2m:dbg\":\"no CSE is available\"}");
+    CU_ASSERT_EQUAL(address_parse("127.0.0.1", 45684, &servers[1].coap), SAGATE_OK);
+    world.checker.check(world.checker.context, &upstream, &servers[1]);
+    CU_ASSERT_EQUAL(world.healthy, 1);
+    device_sends(3, REQUEST);
+    cse_gets(FORWARDED);
+    end();
+}
+
+static void starts_without_a_socket(void)
+{
+    world_prepare();
+    CU_ASSERT_EQUAL(address_parse("255.255.255.255", 5683, &world.servers[0].coap), SAGATE_OK);
+    world_start();
+    CU_ASSERT_EQUAL(world.unhealthy, 1);
+    device_sends(1, REQUEST);
+    device_gets("ACK 5.03 @t 12=#50 14=#5 271=3 283=r1 307=#5103 |{\"m2m:dbg\":\"no CSE is available\"}");
+    end();
+}
+
 static void takes_another_number_of_sockets(void)
 {
     begin();
@@ -538,6 +586,8 @@ static const struct unit_test tests[] = {
     {"answers that do not fit", answers_that_do_not_fit},
     {"checks health", checks_health},
     {"takes a new configuration", takes_a_new_configuration},
+    {"goes on without a socket", goes_on_without_a_socket},
+    {"starts without a socket", starts_without_a_socket},
     {"takes another number of sockets", takes_another_number_of_sockets},
 };
 

@@ -212,7 +212,7 @@ static void tables_agree(void)
 static bool has(const struct recorded *recorded, uint16_t mid, uint64_t now, const char *reply)
 {
     struct slice found;
-    return recorded_find(recorded, 1, mid, now, &found) && slice_is(found, reply);
+    return recorded_find(recorded, 7, 1, mid, now, &found) && slice_is(found, reply);
 }
 
 static void records_replies(void)
@@ -222,33 +222,53 @@ static void records_replies(void)
     struct recorded *recorded = recorded_new(200, stats);
     struct slice reply;
     CU_ASSERT_FATAL(recorded != NULL);
-    recorded_add(recorded, 1, 10, slice_text("ten"), 0, 1000);
-    recorded_add(recorded, 1, 11, slice_text("eleven"), 0, 1000);
+    recorded_add(recorded, 7, 1, 10, slice_text("ten"), 0, 1000);
+    recorded_add(recorded, 7, 1, 11, slice_text("eleven"), 0, 1000);
     CU_ASSERT_TRUE(has(recorded, 10, 999, "ten"));
     CU_ASSERT_TRUE(has(recorded, 11, 999, "eleven"));
     CU_ASSERT_FALSE(has(recorded, 10, 1000, "ten"));
-    CU_ASSERT_FALSE(recorded_find(recorded, 2, 10, 0, &reply));
-    recorded_add(recorded, 1, 10, slice_text("again"), 5, 2000);
+    CU_ASSERT_FALSE(recorded_find(recorded, 7, 2, 10, 0, &reply));
+    recorded_add(recorded, 7, 1, 10, slice_text("again"), 5, 2000);
     CU_ASSERT_TRUE(has(recorded, 10, 999, "again"));
     for (uint16_t mid = 20; mid < 2000; mid++) {
-        recorded_add(recorded, 1, mid, slice_of("0123456789012345678901234567890123456789", mid % 40), 10, 1000);
-        CU_ASSERT_TRUE(recorded_find(recorded, 1, mid, 10, &reply));
+        recorded_add(recorded, 7, 1, mid, slice_of("0123456789012345678901234567890123456789", mid % 40), 10, 1000);
+        CU_ASSERT_TRUE(recorded_find(recorded, 7, 1, mid, 10, &reply));
         CU_ASSERT_EQUAL(reply.len, (size_t)mid % 40);
     }
-    CU_ASSERT_TRUE(recorded_find(recorded, 1, 1998, 10, &reply));
-    CU_ASSERT_FALSE(recorded_find(recorded, 1, 20, 10, &reply));
+    CU_ASSERT_TRUE(recorded_find(recorded, 7, 1, 1998, 10, &reply));
+    CU_ASSERT_FALSE(recorded_find(recorded, 7, 1, 20, 10, &reply));
     CU_ASSERT_TRUE(stats_get(&stats->counters[STAT_COAP_EXCHANGES_EVICTED]) > 1900);
     recorded = recorded_resize(recorded, 100000, 10);
     CU_ASSERT_FATAL(recorded != NULL);
-    CU_ASSERT_TRUE(recorded_find(recorded, 1, 1999, 10, &reply));
-    CU_ASSERT_TRUE(recorded_find(recorded, 1, 1998, 10, &reply));
+    CU_ASSERT_TRUE(recorded_find(recorded, 7, 1, 1999, 10, &reply));
+    CU_ASSERT_TRUE(recorded_find(recorded, 7, 1, 1998, 10, &reply));
     recorded_free(recorded);
     recorded = recorded_new(0, NULL);
     CU_ASSERT_FATAL(recorded != NULL);
-    recorded_add(recorded, 1, 1, slice_text("x"), 0, 10);
-    CU_ASSERT_FALSE(recorded_find(recorded, 1, 1, 0, &reply));
+    recorded_add(recorded, 7, 1, 1, slice_text("x"), 0, 10);
+    CU_ASSERT_FALSE(recorded_find(recorded, 7, 1, 1, 0, &reply));
     recorded_free(recorded);
     free(stats);
+}
+
+static void shares_the_memory(void)
+{
+    static const uint8_t reply[1000];
+    struct recorded *recorded = recorded_new(1U << 20, NULL);
+    struct slice found;
+    CU_ASSERT_FATAL(recorded != NULL);
+    for (uint64_t owner = 0; owner < 16; owner++)
+        recorded_add(recorded, owner, 100 + owner, 1, slice_text("x"), 0, 1000);
+    for (int i = 0; i < 5000; i++)
+        recorded_add(recorded, 3, 50, (uint16_t)i, slice_of(reply, sizeof reply), 0, 1000);
+    for (uint64_t owner = 0; owner < 16; owner++)
+        CU_ASSERT_EQUAL(recorded_find(recorded, owner, 100 + owner, 1, 0, &found), owner != 3);
+    CU_ASSERT_TRUE(recorded_find(recorded, 3, 50, 4999, 0, &found));
+    recorded = recorded_resize(recorded, 2U << 20, 0);
+    CU_ASSERT_FATAL(recorded != NULL);
+    CU_ASSERT_TRUE(recorded_find(recorded, 9, 109, 1, 0, &found));
+    CU_ASSERT_TRUE(recorded_find(recorded, 3, 50, 4999, 0, &found));
+    recorded_free(recorded);
 }
 
 static const struct unit_test tests[] = {
@@ -260,6 +280,7 @@ static const struct unit_test tests[] = {
     {"tells the numberings apart", tells_numberings},
     {"the option table is that of TS-0008", tables_agree},
     {"records replies in a bounded ring", records_replies},
+    {"one credential does not push out the replies of others", shares_the_memory},
 };
 
 UNIT_MAIN("coap message", tests)

@@ -192,6 +192,18 @@ static const struct {
     {"another format",
      {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789", "CON PUT @t /a 12=#60 27=#16 279=C1 283=r1 |\"}"},
      "4.00"},
+    {"another request identifier",
+     {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789", HEAD "27=#16 279=C1 283=r2 |\"}"},
+     "4.00"},
+    {"another query",
+     {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789", HEAD "15=rcn=0 27=#16 279=C1 283=r1 |\"}"},
+     "4.08"},
+    {"another method",
+     {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789", "CON POST @t /a 12=#50 27=#16 279=C1 283=r1 |\"}"},
+     "4.08"},
+    {"a further oneM2M option",
+     {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789", HEAD "27=#16 279=C1 283=r1 311=g |\"}"},
+     "4.08"},
     {"content without its end",
      {HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789", HEAD "27=#16 279=C1 283=r1 |\""},
      "4.00"},
@@ -203,31 +215,48 @@ static const struct {
      "4.00"},
 };
 
+// The CSE takes the block that it was just sent, and the device hears so.
+static void cse_takes_block(void)
+{
+    const struct world_message *passed = world_next();
+    CU_ASSERT_TRUE_FATAL(passed != NULL && passed->id != 0);
+    trace.cse_mid = mid_of(passed);
+    trace.socket = passed->id;
+    trace.token.len = 8;
+    memcpy(trace.token.bytes, passed->data + 4, 8);
+    cse_sends(trace.cse_mid, "ACK 2.31 @*");
+    device_gets("ACK 2.31 @t");
+}
+
+// The device is refused with that CoAP code, and nothing goes to the CSE.
+static void refused(const char *what, const char *code)
+{
+    char seen[1024] = "";
+    const struct world_message *refusal = world_next();
+    CU_ASSERT_TRUE_FATAL(refusal != NULL && refusal->id == 0);
+    (void)coap_to_text(refusal->data, refusal->len, seen, sizeof seen);
+    if (strncmp(seen + 4, code, 4) != 0)
+        printf("\n  %s: %s", what, seen);
+    CU_ASSERT_EQUAL(strncmp(seen + 4, code, 4), 0);
+    silence();
+}
+
 static void refuses_bad_blocks(void)
 {
     for (size_t i = 0; i < sizeof bad_blocks / sizeof *bad_blocks; i++) {
-        char seen[1024];
         begin();
         size_t at = 0;
         for (; at < 2 && bad_blocks[i].blocks[at + 1] != NULL; at++) {
             device_sends((uint16_t)at, bad_blocks[i].blocks[at]);
-            const struct world_message *passed = world_next();
-            CU_ASSERT_TRUE_FATAL(passed != NULL && passed->id != 0);
+            cse_takes_block();
         }
         unsigned begun = world.begun;
         device_sends((uint16_t)at, bad_blocks[i].blocks[at]);
-        const struct world_message *refusal = world_next();
-        CU_ASSERT_FATAL(refusal != NULL && refusal->id == 0);
-        (void)coap_to_text(refusal->data, refusal->len, seen, sizeof seen);
-        if (strncmp(seen + 4, bad_blocks[i].answer, 4) != 0)
-            printf("\n  %s: %s", bad_blocks[i].what, seen);
-        CU_ASSERT_EQUAL(strncmp(seen + 4, bad_blocks[i].answer, 4), 0);
+        refused(bad_blocks[i].what, bad_blocks[i].answer);
         CU_ASSERT_EQUAL(world.begun, begun);
         // The transfer is gone: what would complete it is out of order now.
         device_sends(50, HEAD "27=#16 279=C1 283=r1 |\"}");
-        refusal = world_next();
-        CU_ASSERT_FATAL(refusal != NULL && refusal->id == 0);
-        CU_ASSERT_EQUAL(refusal->data[1], COAP_INCOMPLETE);
+        refused(bad_blocks[i].what, "4.08");
         CU_ASSERT_EQUAL(world.begun, begun);
         end();
     }
@@ -263,6 +292,147 @@ static void keeps_transfers_apart(void)
     end();
 }
 
+// A CSE may join blocks by Request-Tag (RFC 9175) or by any other option; only one of two such transfers goes on.
+static void keeps_to_one_transfer(void)
+{
+    static const struct {
+        const char *a0, *b0, *a1, *b1, *code; // code: of the answer to a1
+        bool ends;                            // a1 ends the other transfer as well
+    } cases[] = {
+        {HEAD "27=#8 279=C1 283=r1 292=A |{\"a\":12345678,\"f", HEAD "27=#8 279=C1 283=r1 292=B |{\"a\":12345678,\"g",
+         HEAD "27=#16 279=C1 283=r1 292=A |r\":\"CAdmin\"}", HEAD "27=#16 279=C1 283=r1 292=B |r\":\"CAdmin\"}", "4.08",
+         false},
+        {HEAD "27=#8 279=C1 283=r1 292=A |{\"a\":12345678,\"f", HEAD "27=#8 279=C1 283=r2 |{\"a\":12345678,\"g",
+         HEAD "27=#16 279=C1 283=r1 292=A |r\":\"CAdmin\"}", HEAD "27=#16 279=C1 283=r2 |r\":\"CAdmin\"}", "4.08",
+         false},
+        {HEAD "15=x=1 27=#8 279=C1 283=r1 |{\"a\":12345678,\"f", HEAD "27=#8 279=C1 283=r1 |{\"a\":12345678,\"g",
+         HEAD "15=x=1 27=#16 279=C1 283=r1 |r\":\"CAdmin\"}", HEAD "27=#16 279=C1 283=r1 |r\":\"CAdmin\"}", "4.08",
+         true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        begin();
+        device_sends(1, cases[i].a0);
+        cse_takes_block();
+        device_sends(2, cases[i].b0);
+        cse_takes_block();
+        device_sends(3, cases[i].a1);
+        refused("the older transfer", cases[i].code);
+        device_sends(4, cases[i].b1);
+        if (cases[i].ends)
+            refused("the newer transfer", "4.08");
+        else
+            cse_takes_block();
+        device_sends(5, cases[i].a1);
+        refused("the older transfer again", "4.08");
+        end();
+    }
+}
+
+// What the CSE may still be sent again never meets blocks of another transfer.
+static void sends_one_block_at_a_time(void)
+{
+    begin();
+    device_sends(1, HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
+    cse_gets(TO_CSE "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
+    device_sends(2, HEAD "27=#16 279=C1 283=r1 |\"}");
+    refused("a block too early", "5.03");
+    cse_sends(trace.cse_mid, "ACK 2.31 @*");
+    device_gets("ACK 2.31 @t");
+    device_sends(3, HEAD "27=#16 279=C1 283=r1 |\"}");
+    cse_gets(TO_CSE "27=#16 279=C1 283=r1 |\"}");
+    device_sends(4, HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
+    refused("a transfer while the last block of one is on its way", "5.03");
+    cse_sends(trace.cse_mid, "ACK 2.04 @*");
+    device_gets("ACK 2.04 @t 283=r1 307=#2004");
+    // After a block that the CSE refused or did not answer there is none.
+    for (int way = 0; way < 2; way++) {
+        device_sends((uint16_t)(5 + 2 * way), HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
+        cse_gets(TO_CSE "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
+        if (way == 0)
+            cse_sends(trace.cse_mid, "ACK 5.00 @*");
+        else
+            world_cse_error(trace.socket);
+        CU_ASSERT_PTR_NOT_NULL(world_next());
+        device_sends((uint16_t)(6 + 2 * way), HEAD "27=#16 279=C1 283=r1 |\"}");
+        refused("a block after a failure", "4.08");
+    }
+    // The device goes while a block is on its way.
+    device_sends(20, HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
+    cse_gets(TO_CSE "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
+    world_device_gone();
+    cse_sends(trace.cse_mid, "ACK 2.31 @*");
+    silence();
+    end();
+}
+
+// Block2 says how the answer is to come, which only the last block gets.
+static void passes_block2_with_the_last_block(void)
+{
+    begin();
+    device_sends(1, HEAD "23=#2 27=#8 28= 279=C1 283=r1 |{\"a\":\"0123456789");
+    cse_gets(TO_CSE "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
+    cse_sends(trace.cse_mid, "ACK 2.31 @*");
+    device_gets("ACK 2.31 @t");
+    device_sends(2, HEAD "23=#1 27=#16 279=C1 283=r1 |\"}");
+    cse_gets(TO_CSE "23=#1 27=#16 279=C1 283=r1 |\"}");
+    end();
+}
+
+enum { MANY = 10 };
+static struct device many[MANY];
+
+static void one_sends(size_t which, uint16_t mid, const char *path, const char *rest)
+{
+    char text[256];
+    uint8_t data[256];
+    (void)snprintf(text, sizeof text, "CON PUT @t /%s 12=#50 %s", path, rest);
+    coap_from_device(world.coap, &many[which], data, text_to_coap(text, mid, NULL, data, sizeof data), world.now_us);
+}
+
+#define FIRST  "27=#8 279=C1 283=r1 |{\"a\":\"0123456789"
+#define SECOND "27=#16 279=C1 283=r1 |\"}"
+
+static void abandoned_transfers_give_way(void)
+{
+    static const char *const paths[MANY] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
+    begin();
+    for (size_t i = 0; i < MANY; i++) {
+        many[i] = world.device;
+        many[i].association = 100 + i;
+    }
+    // The socket of a path.
+    one_sends(0, 1, "a", FIRST);
+    cse_takes_block();
+    world_advance(4000);
+    one_sends(1, 1, "a", FIRST);
+    refused("the path is taken", "5.03");
+    world_advance(2000);
+    one_sends(1, 2, "a", FIRST);
+    cse_takes_block();
+    one_sends(0, 2, "a", SECOND);
+    refused("the transfer that gave way", "4.08");
+    one_sends(1, 3, "a", SECOND);
+    cse_takes_block();
+    // The share of a credential.
+    for (size_t i = 0; i < 8; i++) {
+        one_sends(i, 10, paths[i], FIRST);
+        cse_takes_block();
+        world_advance(100);
+    }
+    one_sends(8, 10, paths[8], FIRST);
+    refused("a ninth of one credential", "5.03");
+    world_advance(4500);
+    one_sends(8, 11, paths[8], FIRST);
+    cse_takes_block();
+    one_sends(0, 11, paths[0], SECOND);
+    refused("the oldest", "4.08");
+    one_sends(7, 11, paths[7], SECOND);
+    cse_takes_block();
+    for (size_t i = 0; i < MANY; i++)
+        coap_device_gone(world.coap, &many[i], world.now_us);
+    end();
+}
+
 static const struct unit_test tests[] = {
     {"passes notifications", passes_notifications},
     {"a newer notification replaces an older", a_newer_notification_replaces},
@@ -273,6 +443,10 @@ static const struct unit_test tests[] = {
     {"passes blocks", passes_blocks},
     {"refuses bad blocks", refuses_bad_blocks},
     {"keeps transfers apart", keeps_transfers_apart},
+    {"keeps to one transfer of a device and path", keeps_to_one_transfer},
+    {"sends one block at a time", sends_one_block_at_a_time},
+    {"passes Block2 with the last block", passes_block2_with_the_last_block},
+    {"abandoned transfers give way", abandoned_transfers_give_way},
 };
 
 UNIT_MAIN("coap observe and blocks", tests)

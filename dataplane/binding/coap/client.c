@@ -1,27 +1,42 @@
 // The message layer towards CSEs: connected sockets, Message IDs, retransmission, deadlines, and matching of answers.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
+#include "common/log.h"
 #include "dataplane/binding/coap/state.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 // --- sockets and servers -----------------------------------------------------------------------------------------
 
-static int open_socket(struct coap *coap, const struct address *to, struct upstream_socket *out)
+static bool open_socket(struct coap *coap, const struct address *to, struct upstream_socket *out)
 {
     int fd = socket(to->any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return SAGATE_ESYS;
-    if (connect(fd, &to->any, to->len) != 0) {
+        return false;
+    if (connect(fd, &to->any, to->len) != 0 || io_add_datagram(coap->io, fd, &out->user, &out->id) != SAGATE_OK) {
+        int reason = errno;
         (void)close(fd);
-        return SAGATE_ESYS;
+        errno = reason;
+        return false;
     }
-    int status = io_add_datagram(coap->io, fd, &out->user, &out->id);
-    if (status != SAGATE_OK)
-        (void)close(fd);
-    return status;
+    out->open = true;
+    return true;
+}
+
+bool client_open(struct server *server)
+{
+    bool all = true;
+    for (unsigned i = 0; i < server->socket_count && all; i++)
+        all = server->sockets[i].open || open_socket(server->coap, &server->config->coap, &server->sockets[i]);
+    if (!all && !server->failed)
+        log_warning("upstream %s: a CoAP socket towards server %s cannot be opened: %s", server->upstream->name,
+                    server->config->name, strerror(errno));
+    server->failed = !all;
+    return all;
 }
 
 static void server_close(struct server *server)
@@ -29,8 +44,10 @@ static void server_close(struct server *server)
     if (server == NULL)
         return;
     timer_cancel(&server->probe.timer);
-    for (unsigned i = 0; i < server->socket_count; i++)
-        io_remove(server->coap->io, server->sockets[i].id);
+    for (unsigned i = 0; i < server->socket_count; i++) {
+        if (server->sockets[i].open)
+            io_remove(server->coap->io, server->sockets[i].id);
+    }
     free(server->sockets);
     free(server);
 }
@@ -40,32 +57,28 @@ static unsigned ports_of(const struct config_upstream *upstream)
     return upstream->coap_source_ports == 0 ? 1 : upstream->coap_source_ports;
 }
 
-static int server_open(struct coap *coap, const struct config_upstream *upstream, const struct config_server *config,
-                       struct server **out)
+// A server with its sockets not open yet; NULL when memory is short.
+static struct server *server_new(struct coap *coap, const struct config_upstream *upstream)
 {
     struct server *server = calloc(1, sizeof *server);
     unsigned count = ports_of(upstream);
     if (server == NULL)
-        return SAGATE_ENOMEM;
+        return NULL;
     server->coap = coap;
     server->sockets = calloc(count, sizeof *server->sockets);
-    int status = server->sockets == NULL ? SAGATE_ENOMEM : SAGATE_OK;
-    for (unsigned i = 0; status == SAGATE_OK && i < count; i++) {
-        struct upstream_socket *opened = &server->sockets[i];
-        opened->user.kind = coap->io_user_kind;
-        opened->server = server;
-        opened->number = i;
-        opened->next_mid = (uint16_t)coap_random(coap);
-        status = open_socket(coap, &config->coap, opened);
-        if (status == SAGATE_OK)
-            server->socket_count++;
+    if (server->sockets == NULL) {
+        free(server);
+        return NULL;
     }
-    if (status != SAGATE_OK) {
-        server_close(server);
-        return status;
+    server->socket_count = count;
+    for (unsigned i = 0; i < count; i++) {
+        struct upstream_socket *socket = &server->sockets[i];
+        socket->user.kind = coap->io_user_kind;
+        socket->server = server;
+        socket->number = i;
+        socket->next_mid = (uint16_t)coap_random(coap);
     }
-    *out = server;
-    return SAGATE_OK;
+    return server;
 }
 
 static bool same_server(const struct server *server, const struct config_upstream *upstream,
@@ -94,73 +107,90 @@ static void server_fail(struct server *server, const struct config_server *succe
     }
 }
 
-struct wanted {
-    size_t count;
-    struct server *servers[CONFIG_SERVERS_MAX];
-    bool kept[CONFIG_SERVERS_MAX]; // it is one of coap->servers
-    const struct config_server *configs[CONFIG_SERVERS_MAX];
-    size_t upstreams[CONFIG_SERVERS_MAX];
-};
-
-// Finds or opens the server of one row of the configuration.
-static int want(struct coap *coap, const struct config *config, size_t upstream, size_t row, struct wanted *wanted)
+// Finds or makes the server of one row of the configuration.
+static int plan_row(struct coap *coap, const struct config *config, size_t upstream, size_t row,
+                    struct client_plan *plan)
 {
     const struct config_upstream *of = &config->upstreams[upstream];
-    size_t at = wanted->count;
-    int status = SAGATE_OK;
-    for (size_t i = 0; i < coap->server_count && wanted->servers[at] == NULL; i++) {
+    size_t at = plan->count;
+    for (size_t i = 0; i < coap->server_count && plan->servers[at] == NULL; i++) {
         if (same_server(coap->servers[i], of, &of->servers[row]) && coap->servers[i]->socket_count == ports_of(of)) {
-            wanted->servers[at] = coap->servers[i];
-            wanted->kept[at] = true;
+            plan->servers[at] = coap->servers[i];
+            plan->kept[at] = true;
         }
     }
-    if (wanted->servers[at] == NULL)
-        status = server_open(coap, of, &of->servers[row], &wanted->servers[at]);
-    wanted->configs[at] = &of->servers[row];
-    wanted->upstreams[at] = upstream;
-    wanted->count += status == SAGATE_OK;
-    return status;
+    if (plan->servers[at] == NULL)
+        plan->servers[at] = server_new(coap, of);
+    if (plan->servers[at] == NULL)
+        return SAGATE_ENOMEM;
+    plan->configs[at] = &of->servers[row];
+    plan->upstreams[at] = upstream;
+    plan->count++;
+    return SAGATE_OK;
 }
 
-int client_configure(struct coap *coap, const struct config *config, uint64_t now_ms)
+int client_prepare(struct coap *coap, const struct config *config, struct client_plan *plan)
 {
-    struct wanted wanted = {0};
-    int status = SAGATE_OK;
+    *plan = (struct client_plan){0};
     for (size_t i = 0; i < config->upstream_count; i++) {
-        for (size_t j = 0; j < config->upstreams[i].server_count && status == SAGATE_OK; j++) {
-            if (!config->upstreams[i].servers[j].has_coap)
+        for (size_t j = 0; j < config->upstreams[i].server_count; j++) {
+            // A configuration has at most CONFIG_SERVERS_MAX servers in all.
+            if (!config->upstreams[i].servers[j].has_coap || plan->count == CONFIG_SERVERS_MAX)
                 continue;
-            status = wanted.count == CONFIG_SERVERS_MAX ? SAGATE_ELIMIT : want(coap, config, i, j, &wanted);
+            if (plan_row(coap, config, i, j, plan) != SAGATE_OK) {
+                client_discard(plan);
+                return SAGATE_ENOMEM;
+            }
         }
     }
-    if (status != SAGATE_OK) {
-        for (size_t i = 0; i < wanted.count; i++) {
-            if (!wanted.kept[i])
-                server_close(wanted.servers[i]);
-        }
-        return status;
+    return SAGATE_OK;
+}
+
+void client_discard(struct client_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        if (!plan->kept[i])
+            server_close(plan->servers[i]);
     }
+    plan->count = 0;
+}
+
+// Ends the servers that the plan does not keep.
+static void close_others(struct coap *coap, const struct config *config, const struct client_plan *plan,
+                         uint64_t now_ms)
+{
     for (size_t i = 0; i < coap->server_count; i++) {
         bool kept = false;
         const struct config_server *successor = NULL;
-        for (size_t j = 0; j < wanted.count; j++) {
-            kept = kept || wanted.servers[j] == coap->servers[i];
-            if (same_server(coap->servers[i], &config->upstreams[wanted.upstreams[j]], wanted.configs[j]))
-                successor = wanted.configs[j];
+        for (size_t j = 0; j < plan->count; j++) {
+            kept = kept || plan->servers[j] == coap->servers[i];
+            if (same_server(coap->servers[i], &config->upstreams[plan->upstreams[j]], plan->configs[j]))
+                successor = plan->configs[j];
         }
         if (kept)
             continue;
         server_fail(coap->servers[i], successor, now_ms);
         server_close(coap->servers[i]);
     }
-    coap->server_count = wanted.count;
-    for (size_t i = 0; i < wanted.count; i++) {
-        coap->servers[i] = wanted.servers[i];
-        coap->servers[i]->config = wanted.configs[i];
-        coap->servers[i]->upstream_index = wanted.upstreams[i];
-        coap->servers[i]->upstream = &config->upstreams[wanted.upstreams[i]];
+}
+
+void client_commit(struct coap *coap, const struct config *config, const struct client_plan *plan, uint64_t now_ms)
+{
+    close_others(coap, config, plan, now_ms);
+    coap->server_count = plan->count;
+    for (size_t i = 0; i < plan->count; i++) {
+        struct server *server = plan->servers[i];
+        const struct config_upstream *upstream = &config->upstreams[plan->upstreams[i]];
+        coap->servers[i] = server;
+        server->config = plan->configs[i];
+        server->upstream_index = plan->upstreams[i];
+        server->upstream = upstream;
+        if (plan->kept[i] || client_open(server))
+            continue;
+        // No check is needed to know it: as many failed ones as make a server unhealthy at once.
+        for (unsigned n = 0; n == 0 || n < upstream->health_fall; n++)
+            upstream_health_result(coap->upstreams, server->config, CONFIG_COAP, false);
     }
-    return SAGATE_OK;
 }
 
 void client_close(struct coap *coap)
@@ -215,7 +245,7 @@ uint16_t client_mid(struct upstream_socket *socket, uint64_t now_ms)
 
 void client_send(struct coap *coap, struct upstream_socket *socket, const uint8_t *data, size_t len)
 {
-    uint8_t *out = io_datagram_reserve(coap->io, len);
+    uint8_t *out = socket->open ? io_datagram_reserve(coap->io, len) : NULL;
     if (out == NULL)
         return;
     memcpy(out, data, len);
@@ -249,6 +279,13 @@ static void forget_mid(struct exchange *exchange)
         *link = exchange->mid_next;
 }
 
+static void settle_transfer(struct exchange *exchange, uint64_t now_ms)
+{
+    if (exchange->transfer != NULL)
+        transfer_settled(exchange->transfer, now_ms);
+    exchange->transfer = NULL;
+}
+
 // The accounting of a request that waits for a CSE no longer.
 static void finish(struct exchange *exchange)
 {
@@ -258,6 +295,7 @@ static void finish(struct exchange *exchange)
     exchange->coap->in_flight--;
     if (exchange->peer != NULL && exchange->peer->device->in_flight > 0)
         exchange->peer->device->in_flight--;
+    settle_transfer(exchange, 0);
     timer_cancel(&exchange->deadline);
 }
 
@@ -265,6 +303,7 @@ void client_end(struct exchange *exchange, bool answered, uint64_t now_us)
 {
     if (exchange->cse == CSE_DONE)
         return;
+    settle_transfer(exchange, now_us / 1000);
     finish(exchange);
     upstream_end(exchange->coap->upstreams, exchange->socket->server->config, CONFIG_COAP, answered,
                  now_us > exchange->sent_us ? now_us - exchange->sent_us : 0);
@@ -282,8 +321,16 @@ void client_detach(struct exchange *exchange)
     exchange->socket = NULL;
 }
 
+// What the CSE has of this transfer is not known, so that no further block may join it.
+static void end_transfer(struct exchange *exchange)
+{
+    if (exchange->transfer != NULL)
+        transfer_forget(exchange->transfer);
+}
+
 static void fail(struct exchange *exchange, uint8_t code, int rsc, const char *debug, uint64_t now_ms)
 {
+    end_transfer(exchange);
     coap_count(exchange->coap, rsc == RSC_REQUEST_TIMEOUT ? STAT_REFUSED_TIMEOUT : STAT_REFUSED_UNAVAILABLE);
     client_end(exchange, false, now_ms * 1000);
     exchange_answer_own(exchange, code, rsc, debug, rsc == RSC_REQUEST_TIMEOUT ? 0 : UNAVAILABLE_MAX_AGE, now_ms);
@@ -374,6 +421,8 @@ static void answered(struct exchange *exchange, const struct coap_message *messa
     bool lasting = coap_class(message->code) == 2 && coap_find(message, COAP_OBSERVE) != NULL;
     bool observing = lasting && (exchange->cse != CSE_DONE ? exchange->registers : exchange->observing);
     show_to_pep(exchange);
+    if (coap_class(message->code) != 2)
+        end_transfer(exchange);
     client_end(exchange, true, now_us);
     exchange_answer(exchange, message->type == COAP_NON ? COAP_NON : COAP_CON, observing, now_us / 1000);
 }

@@ -25,11 +25,12 @@ int coap_new(const struct coap_options *options, struct coap **out)
     hash_key_random(&coap->key);
     coap->recorded_bytes = options->config->limits.coap_exchange_bytes;
     coap->recorded = recorded_new(coap->recorded_bytes, coap->stats);
-    int status = coap->recorded == NULL ? SAGATE_ENOMEM : client_configure(coap, options->config, 0);
-    if (status != SAGATE_OK) {
+    struct client_plan plan;
+    if (coap->recorded == NULL || client_prepare(coap, options->config, &plan) != SAGATE_OK) {
         coap_free(coap);
-        return status;
+        return SAGATE_ENOMEM;
     }
+    client_commit(coap, options->config, &plan, 0);
     const struct upstream_checker checker = {.context = coap, .check = health_check};
     upstream_set_checker(coap->upstreams, CONFIG_COAP, &checker);
     *out = coap;
@@ -49,17 +50,20 @@ void coap_free(struct coap *coap)
 
 int coap_reload(struct coap *coap, const struct config *config, uint64_t now_ms)
 {
-    int status = client_configure(coap, config, now_ms);
-    if (status != SAGATE_OK)
-        return status;
-    coap->config = config;
+    struct client_plan plan;
+    if (client_prepare(coap, config, &plan) != SAGATE_OK)
+        return SAGATE_ENOMEM;
     if (coap->recorded_bytes != config->limits.coap_exchange_bytes) {
         struct recorded *resized = recorded_resize(coap->recorded, config->limits.coap_exchange_bytes, now_ms);
-        if (resized == NULL)
+        if (resized == NULL) {
+            client_discard(&plan);
             return SAGATE_ENOMEM;
+        }
         coap->recorded = resized;
         coap->recorded_bytes = config->limits.coap_exchange_bytes;
     }
+    client_commit(coap, config, &plan, now_ms);
+    coap->config = config;
     return SAGATE_OK;
 }
 
@@ -150,9 +154,37 @@ static int check_whole(struct coap *coap, const struct device *device, struct co
     return status;
 }
 
-static uint64_t hash_path(const struct coap *coap, const struct coap_request *request)
+static uint64_t hash_slice(const struct coap *coap, struct slice slice)
 {
-    return hash_bytes(&coap->key, request->to, request->to_len);
+    return hash_bytes(&coap->key, slice.len == 0 ? (const void *)"" : slice.data, slice.len);
+}
+
+static uint64_t hash_add(const struct coap *coap, uint64_t before, uint64_t number, struct slice value)
+{
+    const uint64_t step[] = {before, number, hash_slice(coap, value)};
+    return hash_bytes(&coap->key, step, sizeof step);
+}
+
+// What makes two blocks belong together. A CSE may join blocks by any of the options that it sees (RFC 7959 section
+// 2.5, RFC 9175 section 3.3), so all of them count here, but for Block1 and Size1, which differ by nature, and Block2
+// and Size2, which pass with the last block only: otherwise two transfers for the CSE could be one for the scan.
+static struct transfer_key transfer_key_of(const struct coap *coap, const struct coap_request *request)
+{
+    const struct coap_message *message = request->message;
+    struct transfer_key key = {.path = hash_bytes(&coap->key, request->to, request->to_len),
+                               .from = hash_slice(coap, request->primitive.from),
+                               .request_id = hash_slice(coap, request->primitive.request_id)};
+    key.whole = hash_add(coap, 0, message->code, slice_of(coap->verdict.from, coap->verdict.from_len));
+    for (size_t i = 0; i < message->option_count; i++) {
+        const struct coap_option *option = &message->options[i];
+        if (option->number == COAP_BLOCK1 || option->number == COAP_BLOCK2 || option->number == COAP_SIZE1 ||
+            option->number == COAP_SIZE2)
+            continue;
+        key.whole = hash_add(coap, key.whole, option->number, option->value);
+        if (option->number == COAP_REQUEST_TAG)
+            key.tag = hash_add(coap, key.tag, option->number, option->value);
+    }
+    return key;
 }
 
 static int refuse_block(int status, struct coap_refusal *refusal)
@@ -162,21 +194,26 @@ static int refuse_block(int status, struct coap_refusal *refusal)
         return refuse(refusal, COAP_INCOMPLETE, RSC_BAD_REQUEST, STAT_REFUSED_CONTENT, "a block is missing");
     case SAGATE_EDENIED:
         return refuse(refusal, 0, RSC_BAD_REQUEST, STAT_REFUSED_SECOND_ORIGINATOR, "From changes between blocks");
+    case SAGATE_EINVAL:
+        return refuse(refusal, 0, RSC_BAD_REQUEST, STAT_REFUSED_MALFORMED, "the request identifier changes");
     case SAGATE_EMALFORMED:
         return refuse(refusal, 0, RSC_BAD_REQUEST, STAT_REFUSED_CONTENT, "the content is malformed");
+    case SAGATE_EBUSY:
+        return unavailable(refusal, STAT_REFUSED_LIMIT, "the block before waits for the CSE");
     default:
         return unavailable(refusal, STAT_REFUSED_LIMIT, "too many transfers");
     }
 }
 
 // One block of a longer body. *transfer is where it belongs, and is forgotten already when *last.
-static int check_block(struct coap *coap, const struct device *device, uint64_t now_ms, struct transfer **transfer,
+static int check_block(struct coap *coap, const struct peer *peer, uint64_t now_ms, struct transfer **transfer,
                        bool *last, struct coap_refusal *refusal)
 {
+    const struct device *device = peer->device;
     const struct coap_request *request = &coap->request;
     const struct transfer_block block = {.association = device->association,
-                                         .path = hash_path(coap, request),
-                                         .from = request->primitive.from,
+                                         .principal = peer->owner,
+                                         .key = transfer_key_of(coap, request),
                                          .content_format = request->content_format,
                                          .block = request->block1,
                                          .payload = request->message->payload};
@@ -216,15 +253,24 @@ static struct upstream_socket *choose_socket(struct coap *coap, const struct dev
         return &server->sockets[first];
     if (transfer->server != NULL)
         return transfer->server == server ? &server->sockets[transfer->socket] : NULL;
+    struct transfer *oldest = NULL;
     for (unsigned i = 0; i < server->socket_count; i++) {
         unsigned at = (first + i) % server->socket_count;
-        if (transfer_conflicts(&coap->transfers, transfer, server, at, now_ms))
-            continue;
-        transfer->server = server;
-        transfer->socket = at;
-        return &server->sockets[at];
+        struct transfer *other = transfer_on(&coap->transfers, transfer, server, at);
+        if (other == NULL) {
+            transfer->server = server;
+            transfer->socket = at;
+            return &server->sockets[at];
+        }
+        if (transfer_yields(other, now_ms) && (oldest == NULL || other->used_ms < oldest->used_ms))
+            oldest = other;
     }
-    return NULL;
+    if (oldest == NULL)
+        return NULL;
+    transfer->server = server;
+    transfer->socket = oldest->socket;
+    transfer_forget(oldest);
+    return &server->sockets[transfer->socket];
 }
 
 static int choose(struct coap *coap, const struct device *device, const struct exchange *observation,
@@ -241,6 +287,8 @@ static int choose(struct coap *coap, const struct device *device, const struct e
         return unavailable(refusal, STAT_REFUSED_UNAVAILABLE, "no CSE is available");
     struct server *server = transfer != NULL && transfer->server != NULL ? client_server_of(coap, transfer->server)
                                                                          : client_server(coap, picked);
+    if (server != NULL && server->failed)
+        return unavailable(refusal, STAT_REFUSED_UNAVAILABLE, "no CSE is available");
     *socket = server == NULL ? NULL : choose_socket(coap, device, server, transfer, now_ms);
     if (*socket == NULL)
         return unavailable(refusal, STAT_REFUSED_UNAVAILABLE, "no path to the CSE is free");
@@ -299,7 +347,8 @@ static int write_request(struct coap *coap, const struct device *device, const s
 
 // Commits: from here on the exchange owns the request.
 static void send_request(struct coap *coap, struct device *device, struct exchange *exchange,
-                         struct upstream_socket *socket, bool registers, size_t len, uint64_t now_us)
+                         struct upstream_socket *socket, struct transfer *transfer, bool registers, size_t len,
+                         uint64_t now_us)
 {
     uint64_t now_ms = now_us / 1000;
     remember(exchange, &coap->request, registers, now_ms);
@@ -313,6 +362,9 @@ static void send_request(struct coap *coap, struct device *device, struct exchan
     if (exchange->confirmable)
         timer_set(coap->wheel, &exchange->device_timer, now_ms + PIGGYBACK_MS);
     client_begin(exchange, socket, now_us);
+    if (transfer != NULL)
+        transfer_sent(transfer);
+    exchange->transfer = transfer;
 }
 
 static int begin_upstream(struct coap *coap, const struct server *server, struct coap_refusal *refusal)
@@ -347,7 +399,7 @@ static int forward(struct coap *coap, struct peer *peer, struct transfer *transf
             exchange_free(exchange);
         return status;
     }
-    send_request(coap, device, exchange, socket, registers, len, now_us);
+    send_request(coap, device, exchange, socket, transfer, registers, len, now_us);
     return SAGATE_OK;
 }
 
@@ -372,8 +424,8 @@ static int check_and_forward(struct coap *coap, struct peer *peer, uint64_t now_
     }
     if (status != SAGATE_OK)
         return status;
-    if (request->has_block1 && (request->block1.number > 0 || request->block1.more))
-        status = check_block(coap, device, now_us / 1000, &transfer, &last, refusal);
+    if (coap_request_in_blocks(request))
+        status = check_block(coap, peer, now_us / 1000, &transfer, &last, refusal);
     else
         status = check_whole(coap, device, refusal);
     if (status == SAGATE_OK)

@@ -23,11 +23,14 @@ struct coap_options {
     uint32_t io_user_kind; // `kind` of the io_user of every socket this module adds
 };
 
-// Opens the sockets towards the CoAP servers of the configuration. 0, SAGATE_ENOMEM, SAGATE_ESYS.
+// Opens the sockets towards the CoAP servers of the configuration. A server whose sockets cannot be opened is no error:
+// it is unhealthy, and each health check tries again. 0, SAGATE_ENOMEM.
 int coap_new(const struct coap_options *options, struct coap **coap);
 void coap_free(struct coap *coap);
 
-// Takes a new configuration: exchanges with servers that stay go on; those with removed servers end with 5103.
+// Takes a new configuration, after upstream_reload: exchanges with servers that stay go on; those with removed servers
+// end with 5103. 0, or SAGATE_ENOMEM: nothing has changed, and the old configuration must stay valid, since all goes on
+// with that. Sockets that cannot be opened: as for coap_new.
 int coap_reload(struct coap *coap, const struct config *config, uint64_t now_ms);
 
 // One decrypted datagram of a device. Answers leave through port.send, requests through io.

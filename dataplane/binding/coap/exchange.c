@@ -38,7 +38,11 @@ struct peer *peer_of(struct coap *coap, struct device *device)
         return NULL;
     struct peer *peer = coap->free_peers;
     coap->free_peers = peer->next_free;
-    *peer = (struct peer){.device = device, .next_mid = (uint16_t)coap_random(coap)};
+    // Whose share of the tables the association uses up: its credential's.
+    const char *credential = device->principal == NULL ? "" : device->principal->credential_id;
+    *peer = (struct peer){.device = device,
+                          .owner = hash_bytes(&coap->key, credential, strlen(credential)),
+                          .next_mid = (uint16_t)coap_random(coap)};
     device->binding_state = peer;
     return peer;
 }
@@ -261,7 +265,7 @@ static void record(struct coap *coap, const struct peer *peer, uint16_t mid, boo
                    struct slice reply, uint64_t now_ms)
 {
     uint64_t lifetime = confirmable ? EXCHANGE_LIFETIME_MS : NON_LIFETIME_MS;
-    recorded_add(coap->recorded, peer->device->association, mid, reply, now_ms, received_ms + lifetime);
+    recorded_add(coap->recorded, peer->owner, peer->device->association, mid, reply, now_ms, received_ms + lifetime);
 }
 
 static void count_answer(struct coap *coap, enum onem2m_operation operation, int rsc)
@@ -306,7 +310,7 @@ bool device_is_duplicate(struct coap *coap, struct peer *peer, uint16_t mid, uin
             device_send_empty(coap, peer->device, COAP_ACK, mid);
         return true;
     }
-    if (!recorded_find(coap->recorded, peer->device->association, mid, now_ms, &reply))
+    if (!recorded_find(coap->recorded, peer->owner, peer->device->association, mid, now_ms, &reply))
         return false;
     coap_count(coap, STAT_COAP_DUPLICATES);
     if (reply.len > 0)

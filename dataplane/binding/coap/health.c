@@ -92,6 +92,10 @@ void health_check(void *context, const struct config_upstream *upstream, const s
     struct server *server = client_server(coap, config);
     if (server == NULL)
         return;
+    if (!client_open(server)) {
+        upstream_health_result(coap->upstreams, config, CONFIG_COAP, false);
+        return;
+    }
     if (upstream->coap_health != CONFIG_HEALTH_REQUEST && upstream->coap_health != CONFIG_HEALTH_PING) {
         upstream_health_result(coap->upstreams, config, CONFIG_COAP, true);
         return;

@@ -1,4 +1,4 @@
-// The ring of recorded replies.
+// The rings of recorded replies.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "dataplane/binding/coap/recorded.h"
 
@@ -6,7 +6,8 @@
 
 #include <stdlib.h>
 
-enum { ALIGN = 8, BYTES_PER_BUCKET = 128, BUCKETS_MIN = 16 };
+// A ring smaller than RING_MIN would not hold a few dozen of the largest replies.
+enum { ALIGN = 8, BYTES_PER_BUCKET = 128, BUCKETS_MIN = 16, RINGS_MAX = 16, RING_MIN = 65536 };
 #define NONE UINT32_MAX
 
 struct entry {
@@ -16,31 +17,50 @@ struct entry {
     uint32_t next; // offset in units of ALIGN of the next older entry of the bucket, or NONE
     uint16_t mid;
     uint16_t len;
-    uint32_t unused;
+    uint32_t owner;
 };
 
-struct recorded {
+struct ring {
     struct stats *stats;
     struct hash_key key;
     size_t bytes;      // a multiple of ALIGN
     size_t head, used; // where the next entry goes; bytes from the oldest entry to there
     uint32_t bucket_mask;
     uint32_t *buckets; // offset in units of ALIGN plus 1; 0: empty, so that untouched pages stay unmapped
-    uint8_t *ring;
+    uint8_t *data;
 };
 
-static struct entry *entry_at(const struct recorded *recorded, size_t offset)
+struct recorded {
+    size_t count;
+    struct ring rings[RINGS_MAX];
+};
+
+static struct entry *entry_at(const struct ring *ring, size_t offset)
 {
-    return (struct entry *)(void *)(recorded->ring + offset);
+    return (struct entry *)(void *)(ring->data + offset);
 }
 
-static uint32_t *bucket_of(const struct recorded *recorded, uint64_t association, uint16_t mid)
+static uint32_t *bucket_of(const struct ring *ring, uint64_t association, uint16_t mid)
 {
     struct {
         uint64_t association;
         uint64_t mid;
     } key = {.association = association, .mid = mid};
-    return &recorded->buckets[hash_bytes(&recorded->key, &key, sizeof key) & recorded->bucket_mask];
+    return &ring->buckets[hash_bytes(&ring->key, &key, sizeof key) & ring->bucket_mask];
+}
+
+static bool ring_init(struct ring *ring, size_t bytes, struct stats *stats)
+{
+    size_t buckets = BUCKETS_MIN;
+    while (buckets < bytes / BYTES_PER_BUCKET)
+        buckets *= 2;
+    ring->stats = stats;
+    ring->bytes = bytes / ALIGN * ALIGN;
+    ring->bucket_mask = (uint32_t)(buckets - 1);
+    ring->buckets = calloc(buckets, sizeof *ring->buckets);
+    ring->data = calloc(1, ring->bytes == 0 ? 1 : ring->bytes);
+    hash_key_random(&ring->key);
+    return ring->buckets != NULL && ring->data != NULL;
 }
 
 struct recorded *recorded_new(size_t bytes, struct stats *stats)
@@ -48,16 +68,15 @@ struct recorded *recorded_new(size_t bytes, struct stats *stats)
     struct recorded *recorded = calloc(1, sizeof *recorded);
     if (recorded == NULL)
         return NULL;
-    size_t buckets = BUCKETS_MIN;
-    while (buckets < bytes / BYTES_PER_BUCKET)
-        buckets *= 2;
-    recorded->stats = stats;
-    recorded->bytes = bytes / ALIGN * ALIGN;
-    recorded->bucket_mask = (uint32_t)(buckets - 1);
-    recorded->buckets = calloc(buckets, sizeof *recorded->buckets);
-    recorded->ring = calloc(1, recorded->bytes == 0 ? 1 : recorded->bytes);
-    hash_key_random(&recorded->key);
-    if (recorded->buckets == NULL || recorded->ring == NULL) {
+    recorded->count = bytes / RING_MIN;
+    if (recorded->count == 0)
+        recorded->count = 1;
+    if (recorded->count > RINGS_MAX)
+        recorded->count = RINGS_MAX;
+    bool made = true;
+    for (size_t i = 0; i < recorded->count && made; i++)
+        made = ring_init(&recorded->rings[i], bytes / recorded->count, stats);
+    if (!made) {
         recorded_free(recorded);
         return NULL;
     }
@@ -68,90 +87,100 @@ void recorded_free(struct recorded *recorded)
 {
     if (recorded == NULL)
         return;
-    free(recorded->buckets);
-    free(recorded->ring);
+    for (size_t i = 0; i < recorded->count; i++) {
+        free(recorded->rings[i].buckets);
+        free(recorded->rings[i].data);
+    }
     free(recorded);
 }
 
-static size_t oldest(const struct recorded *recorded)
+static size_t oldest(const struct ring *ring)
 {
-    return recorded->head >= recorded->used ? recorded->head - recorded->used
-                                            : recorded->head + recorded->bytes - recorded->used;
+    return ring->head >= ring->used ? ring->head - ring->used : ring->head + ring->bytes - ring->used;
 }
 
-static void drop_oldest(struct recorded *recorded, uint64_t now_ms)
+static void drop_oldest(struct ring *ring, uint64_t now_ms)
 {
-    size_t offset = oldest(recorded);
-    struct entry *entry = entry_at(recorded, offset);
-    recorded->used -= entry->size;
+    size_t offset = oldest(ring);
+    struct entry *entry = entry_at(ring, offset);
+    ring->used -= entry->size;
     if (entry->association == 0)
         return;
-    if (entry->expires_ms > now_ms && recorded->stats != NULL)
-        stats_add(recorded->stats, STAT_COAP_EXCHANGES_EVICTED, 1);
+    if (entry->expires_ms > now_ms && ring->stats != NULL)
+        stats_add(ring->stats, STAT_COAP_EXCHANGES_EVICTED, 1);
     // The oldest entry is the last of its chain.
-    uint32_t *link = bucket_of(recorded, entry->association, entry->mid);
+    uint32_t *link = bucket_of(ring, entry->association, entry->mid);
     uint32_t unit = (uint32_t)(offset / ALIGN);
     if (*link == unit + 1) {
         *link = 0;
         return;
     }
-    struct entry *at = entry_at(recorded, (size_t)(*link - 1) * ALIGN);
+    struct entry *at = entry_at(ring, (size_t)(*link - 1) * ALIGN);
     while (at->next != unit)
-        at = entry_at(recorded, (size_t)at->next * ALIGN);
+        at = entry_at(ring, (size_t)at->next * ALIGN);
     at->next = NONE;
 }
 
 // Makes `size` contiguous bytes at the head. The size to use may be somewhat larger: a rest of the ring too small for
 // a filler belongs to the entry before it.
-static size_t make_room(struct recorded *recorded, size_t size, uint64_t now_ms)
+static size_t make_room(struct ring *ring, size_t size, uint64_t now_ms)
 {
-    size_t to_end = recorded->bytes - recorded->head;
+    size_t to_end = ring->bytes - ring->head;
     if (to_end < size) {
-        while (recorded->bytes - recorded->used < to_end)
-            drop_oldest(recorded, now_ms);
-        *entry_at(recorded, recorded->head) = (struct entry){.size = (uint32_t)to_end};
-        recorded->used += to_end;
-        recorded->head = 0;
-        to_end = recorded->bytes;
+        while (ring->bytes - ring->used < to_end)
+            drop_oldest(ring, now_ms);
+        *entry_at(ring, ring->head) = (struct entry){.size = (uint32_t)to_end};
+        ring->used += to_end;
+        ring->head = 0;
+        to_end = ring->bytes;
     }
     if (to_end - size < sizeof(struct entry))
         size = to_end;
-    while (recorded->bytes - recorded->used < size)
-        drop_oldest(recorded, now_ms);
+    while (ring->bytes - ring->used < size)
+        drop_oldest(ring, now_ms);
     return size;
 }
 
-void recorded_add(struct recorded *recorded, uint64_t association, uint16_t mid, struct slice reply, uint64_t now_ms,
-                  uint64_t expires_ms)
+static void add(struct ring *ring, uint32_t owner, uint64_t association, uint16_t mid, struct slice reply,
+                uint64_t now_ms, uint64_t expires_ms)
 {
     size_t size = (sizeof(struct entry) + reply.len + ALIGN - 1) / ALIGN * ALIGN;
-    if (reply.len > UINT16_MAX || size > recorded->bytes) {
-        if (recorded->stats != NULL)
-            stats_add(recorded->stats, STAT_COAP_EXCHANGES_EVICTED, 1);
+    if (reply.len > UINT16_MAX || size > ring->bytes) {
+        if (ring->stats != NULL)
+            stats_add(ring->stats, STAT_COAP_EXCHANGES_EVICTED, 1);
         return;
     }
-    size = make_room(recorded, size, now_ms);
-    struct entry *entry = entry_at(recorded, recorded->head);
-    uint32_t *link = bucket_of(recorded, association, mid);
+    size = make_room(ring, size, now_ms);
+    struct entry *entry = entry_at(ring, ring->head);
+    uint32_t *link = bucket_of(ring, association, mid);
     *entry = (struct entry){.association = association,
                             .expires_ms = expires_ms,
                             .size = (uint32_t)size,
                             .next = *link == 0 ? NONE : *link - 1,
                             .mid = mid,
-                            .len = (uint16_t)reply.len};
+                            .len = (uint16_t)reply.len,
+                            .owner = owner};
     if (reply.len > 0)
         memcpy(entry + 1, reply.data, reply.len);
-    *link = (uint32_t)(recorded->head / ALIGN) + 1;
-    recorded->head = (recorded->head + size) % recorded->bytes;
-    recorded->used += size;
+    *link = (uint32_t)(ring->head / ALIGN) + 1;
+    ring->head = (ring->head + size) % ring->bytes;
+    ring->used += size;
 }
 
-bool recorded_find(const struct recorded *recorded, uint64_t association, uint16_t mid, uint64_t now_ms,
+void recorded_add(struct recorded *recorded, uint64_t owner, uint64_t association, uint16_t mid, struct slice reply,
+                  uint64_t now_ms, uint64_t expires_ms)
+{
+    uint32_t half = (uint32_t)owner;
+    add(&recorded->rings[half % recorded->count], half, association, mid, reply, now_ms, expires_ms);
+}
+
+bool recorded_find(const struct recorded *recorded, uint64_t owner, uint64_t association, uint16_t mid, uint64_t now_ms,
                    struct slice *reply)
 {
-    uint32_t unit = *bucket_of(recorded, association, mid) - 1;
+    const struct ring *ring = &recorded->rings[(uint32_t)owner % recorded->count];
+    uint32_t unit = *bucket_of(ring, association, mid) - 1;
     while (unit != NONE) {
-        const struct entry *entry = entry_at(recorded, (size_t)unit * ALIGN);
+        const struct entry *entry = entry_at(ring, (size_t)unit * ALIGN);
         if (entry->association == association && entry->mid == mid) {
             *reply = slice_of(entry + 1, entry->len);
             return entry->expires_ms > now_ms;
@@ -161,20 +190,26 @@ bool recorded_find(const struct recorded *recorded, uint64_t association, uint16
     return false;
 }
 
-struct recorded *recorded_resize(struct recorded *recorded, size_t bytes, uint64_t now_ms)
+static void copy(const struct ring *ring, struct recorded *to, uint64_t now_ms)
 {
-    struct recorded *resized = recorded_new(bytes, recorded->stats);
-    if (resized == NULL)
-        return NULL;
-    size_t offset = oldest(recorded);
-    for (size_t done = 0; done < recorded->used;) {
-        const struct entry *entry = entry_at(recorded, offset);
+    size_t offset = oldest(ring);
+    for (size_t done = 0; done < ring->used;) {
+        const struct entry *entry = entry_at(ring, offset);
         if (entry->association != 0 && entry->expires_ms > now_ms)
-            recorded_add(resized, entry->association, entry->mid, slice_of(entry + 1, entry->len), now_ms,
+            recorded_add(to, entry->owner, entry->association, entry->mid, slice_of(entry + 1, entry->len), now_ms,
                          entry->expires_ms);
         done += entry->size;
-        offset = (offset + entry->size) % recorded->bytes;
+        offset = (offset + entry->size) % ring->bytes;
     }
+}
+
+struct recorded *recorded_resize(struct recorded *recorded, size_t bytes, uint64_t now_ms)
+{
+    struct recorded *resized = recorded_new(bytes, recorded->rings[0].stats);
+    if (resized == NULL)
+        return NULL;
+    for (size_t i = 0; i < recorded->count; i++)
+        copy(&recorded->rings[i], resized, now_ms);
     recorded_free(recorded);
     return resized;
 }

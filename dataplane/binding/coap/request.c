@@ -228,6 +228,9 @@ static int read_transfer(struct coap_request *request, struct coap_refusal *refu
             break;
         }
     }
+    // Whether Observe travels depends on what else is observed, but blocks of one transfer travel with equal options.
+    if (coap_request_in_blocks(request))
+        request->observe = COAP_NO_OBSERVE;
     return SAGATE_OK;
 }
 
@@ -273,6 +276,11 @@ static void add_standard(const struct coap_request *request, bool with_observe, 
         if (standard == NULL || !standard->request)
             continue;
         if (option->number == COAP_OBSERVE && (!with_observe || request->observe == COAP_NO_OBSERVE))
+            continue;
+        // About the answer, which only the last block gets (RFC 7959 section 3.3). No other may differ in it, see
+        // transfer_key_of.
+        if (request->has_block1 && request->block1.more &&
+            (option->number == COAP_BLOCK2 || option->number == COAP_SIZE2))
             continue;
         if (is_uint(option->number))
             coap_list_add_uint(list, option->number, coap_uint(option->value));

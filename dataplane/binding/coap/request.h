@@ -26,6 +26,12 @@ struct coap_request {
     char to[COAP_TO_MAX];
 };
 
+// One block of several of a request's content.
+static inline bool coap_request_in_blocks(const struct coap_request *request)
+{
+    return request->has_block1 && (request->block1.number > 0 || request->block1.more);
+}
+
 // Why a request is not forwarded.
 struct coap_refusal {
     uint8_t code; // CoAP code; 0: the one that belongs to `rsc`

@@ -27,6 +27,7 @@ struct server;
 // What CoAP keeps for an association that has sent a request (device->binding_state).
 struct peer {
     struct device *device;
+    uint64_t owner; // keyed hash of the Credential-ID
     struct exchange *exchanges;
     uint32_t open;         // exchanges that are no idle observation
     uint32_t observations; // registered or being served
@@ -44,6 +45,7 @@ struct peer_chunk {
 struct upstream_socket {
     struct io_user user; // first
     struct server *server;
+    bool open; // `id` is valid
     io_id id;
     unsigned number;
     uint16_t next_mid;
@@ -73,6 +75,7 @@ struct server {
     size_t upstream_index;
     struct coap *coap;
     struct probe probe;
+    bool failed; // a socket could not be opened, which has been logged
     unsigned socket_count;
     struct upstream_socket *sockets;
 };
@@ -126,6 +129,7 @@ struct exchange {
     uint32_t cse_wait_ms;
     uint64_t sent_us;
     struct timer cse_timer, deadline;
+    struct transfer *transfer;   // whose block this is, while it waits for the CSE
     struct principal *principal; // held while `pending` waits for the answer
     struct pep_pending pending;
 
@@ -212,8 +216,21 @@ bool device_is_duplicate(struct coap *coap, struct peer *peer, uint16_t mid, uin
 
 // --- client.c: the message layer towards CSEs --------------------------------------------------------------------
 
-// Opens, keeps and closes sockets so that they fit the configuration. 0, SAGATE_ENOMEM, SAGATE_ESYS.
-int client_configure(struct coap *coap, const struct config *config, uint64_t now_ms);
+// A new configuration is prepared first, which may fail with SAGATE_ENOMEM and then has changed nothing, and then
+// committed, which may not: sockets are opened, kept and closed so that they fit it. A server whose sockets cannot be
+// opened counts as unhealthy until they can.
+struct client_plan {
+    size_t count;
+    struct server *servers[CONFIG_SERVERS_MAX];
+    bool kept[CONFIG_SERVERS_MAX]; // it is one of coap->servers
+    const struct config_server *configs[CONFIG_SERVERS_MAX];
+    size_t upstreams[CONFIG_SERVERS_MAX];
+};
+int client_prepare(struct coap *coap, const struct config *config, struct client_plan *plan);
+void client_discard(struct client_plan *plan);
+void client_commit(struct coap *coap, const struct config *config, const struct client_plan *plan, uint64_t now_ms);
+// Opens those sockets of the server that are not open. False, and logged the first time: one cannot be.
+bool client_open(struct server *server);
 void client_close(struct coap *coap);
 struct server *client_server(struct coap *coap, const struct config_server *config); // NULL: not known
 struct server *client_server_of(struct coap *coap, const void *server);              // the same by its own address

@@ -16,8 +16,30 @@ void transfers_free(struct transfers *transfers)
 
 void transfer_forget(struct transfer *transfer)
 {
+    transfer->ended = transfer->busy;
+    if (transfer->busy)
+        return;
     transfer->association = 0;
     transfer->server = NULL;
+}
+
+void transfer_sent(struct transfer *transfer)
+{
+    transfer->busy = true;
+}
+
+void transfer_settled(struct transfer *transfer, uint64_t now_ms)
+{
+    transfer->busy = false;
+    if (transfer->ended)
+        transfer_forget(transfer);
+    else if (now_ms > transfer->used_ms)
+        transfer->used_ms = now_ms;
+}
+
+bool transfer_yields(const struct transfer *transfer, uint64_t now_ms)
+{
+    return !transfer->busy && now_ms - transfer->used_ms > TRANSFER_YIELD_MS;
 }
 
 void transfers_forget_association(struct transfers *transfers, uint64_t association)
@@ -36,28 +58,58 @@ void transfers_forget_server(struct transfers *transfers, const void *server)
     }
 }
 
-// The transfer that a block belongs to, or one that is free for it in *room, both NULL when there is none.
-static struct transfer *find(struct transfers *transfers, const struct transfer_block *block, uint64_t now_ms,
-                             struct transfer **room)
+// The transfer under way that a block may belong to, or NULL.
+static struct transfer *find(struct transfers *transfers, const struct transfer_block *block, uint64_t now_ms)
 {
-    unsigned same = 0;
-    *room = NULL;
+    struct transfer *found = NULL;
     for (size_t i = 0; i < TRANSFERS_MAX; i++) {
         struct transfer *transfer = &transfers->all[i];
-        if (transfer->association != 0 && transfer->expires_ms <= now_ms)
+        if (transfer->association == 0 || transfer->ended)
+            continue;
+        if (!transfer->busy && now_ms - transfer->used_ms >= TRANSFER_LIFETIME_MS)
             transfer_forget(transfer);
+        else if (transfer->association == block->association && transfer->key.path == block->key.path)
+            found = transfer;
+    }
+    return found;
+}
+
+static void prefer_older(struct transfer **oldest, struct transfer *transfer, uint64_t now_ms)
+{
+    if (transfer_yields(transfer, now_ms) && (*oldest == NULL || transfer->used_ms < (*oldest)->used_ms))
+        *oldest = transfer;
+}
+
+// A free place for a new transfer, if need be that of the one that was used least recently; NULL when none gives way.
+static struct transfer *make_room(struct transfers *transfers, const struct transfer_block *block, uint64_t now_ms)
+{
+    unsigned of_association = 0, of_principal = 0;
+    struct transfer *room = NULL, *all = NULL, *association = NULL, *principal = NULL;
+    for (size_t i = 0; i < TRANSFERS_MAX; i++) {
+        struct transfer *transfer = &transfers->all[i];
         if (transfer->association == 0) {
-            if (*room == NULL)
-                *room = transfer;
-        } else if (transfer->association == block->association) {
-            if (transfer->path == block->path)
-                return transfer;
-            same++;
+            room = transfer;
+            continue;
+        }
+        prefer_older(&all, transfer, now_ms);
+        if (transfer->principal == block->principal) {
+            of_principal++;
+            prefer_older(&principal, transfer, now_ms);
+        }
+        if (transfer->association == block->association) {
+            of_association++;
+            prefer_older(&association, transfer, now_ms);
         }
     }
-    if (same >= TRANSFERS_PER_ASSOCIATION)
-        *room = NULL;
-    return NULL;
+    if (of_association >= TRANSFERS_PER_ASSOCIATION)
+        room = association;
+    else if (of_principal >= TRANSFERS_PER_PRINCIPAL)
+        room = principal;
+    else if (room == NULL)
+        room = all;
+    if (room != NULL)
+        transfer_forget(room);
+    return room;
 }
 
 static int begin(struct transfer *transfer, const struct transfer_block *block, unsigned depth_max)
@@ -66,19 +118,15 @@ static int begin(struct transfer *transfer, const struct transfer_block *block, 
         transfer->scan = malloc(content_scan_size());
     if (transfer->scan == NULL)
         return SAGATE_ENOMEM;
-    if (block->from.len > TRANSFER_FROM_MAX)
-        return SAGATE_EMALFORMED;
     enum content_kind kind =
         block->content_format < 0 ? CONTENT_UNKNOWN : content_kind_of_format((unsigned)block->content_format);
     content_scan_init(transfer->scan, kind, content_originator_fields, ORIGINATOR_FIELDS, depth_max);
     transfer->association = block->association;
-    transfer->path = block->path;
+    transfer->principal = block->principal;
+    transfer->key = block->key;
     transfer->offset = 0;
     transfer->content_format = block->content_format;
     transfer->server = NULL;
-    transfer->from_len = block->from.len;
-    if (block->from.len > 0)
-        memcpy(transfer->from, block->from.data, block->from.len);
     return SAGATE_OK;
 }
 
@@ -87,11 +135,15 @@ static int feed(struct transfer *transfer, const struct transfer_block *block)
 {
     if (block->block.offset != transfer->offset)
         return SAGATE_ENOTFOUND;
-    if (!slice_equal(block->from, slice_of(transfer->from, transfer->from_len)))
+    if (block->key.from != transfer->key.from)
         return SAGATE_EDENIED;
+    if (block->key.request_id != transfer->key.request_id)
+        return SAGATE_EINVAL;
     bool sized = block->block.more ? block->payload.len == block->block.size : block->payload.len <= block->block.size;
     if (!sized || block->content_format != transfer->content_format)
         return SAGATE_EMALFORMED;
+    if (block->key.whole != transfer->key.whole)
+        return SAGATE_ENOTFOUND;
     if (content_scan_feed(transfer->scan, block->payload.data, block->payload.len) != SAGATE_OK)
         return SAGATE_EMALFORMED;
     transfer->offset += (uint32_t)block->payload.len;
@@ -103,36 +155,37 @@ static int feed(struct transfer *transfer, const struct transfer_block *block)
 int transfer_take(struct transfers *transfers, const struct transfer_block *block, unsigned depth_max, uint64_t now_ms,
                   struct transfer **transfer)
 {
-    struct transfer *room;
-    struct transfer *at = find(transfers, block, now_ms, &room);
+    struct transfer *at = find(transfers, block, now_ms);
     if (block->block.number == 0) {
-        at = at != NULL ? at : room;
+        if (at != NULL)
+            transfer_forget(at);
+        at = make_room(transfers, block, now_ms);
         if (at == NULL)
             return SAGATE_ELIMIT;
         int status = begin(at, block, depth_max);
-        if (status != SAGATE_OK) {
-            transfer_forget(at);
+        if (status != SAGATE_OK)
             return status;
-        }
-    }
-    if (at == NULL)
+    } else if (at == NULL || at->key.tag != block->key.tag) {
         return SAGATE_ENOTFOUND;
+    }
+    if (at->busy)
+        return SAGATE_EBUSY;
     int status = feed(at, block);
     if (status != SAGATE_OK && status != SAGATE_DONE)
         transfer_forget(at);
-    at->expires_ms = now_ms + TRANSFER_LIFETIME_MS;
+    at->used_ms = now_ms;
     *transfer = at;
     return status;
 }
 
-bool transfer_conflicts(const struct transfers *transfers, const struct transfer *transfer, const void *server,
-                        unsigned socket, uint64_t now_ms)
+struct transfer *transfer_on(struct transfers *transfers, const struct transfer *transfer, const void *server,
+                             unsigned socket)
 {
     for (size_t i = 0; i < TRANSFERS_MAX; i++) {
-        const struct transfer *other = &transfers->all[i];
-        if (other != transfer && other->association != 0 && other->expires_ms > now_ms &&
-            other->path == transfer->path && other->server == server && other->socket == socket)
-            return true;
+        struct transfer *other = &transfers->all[i];
+        if (other != transfer && other->association != 0 && other->key.path == transfer->key.path &&
+            other->server == server && other->socket == socket)
+            return other;
     }
-    return false;
+    return NULL;
 }
