@@ -203,7 +203,7 @@ static void write_latency(struct evbuffer *out, const char *name, const char *la
 static const struct upstream_metric upstream_metrics[] = {
     {"upstream_healthy", "gauge", "1 when every worker holds the server of the upstream for healthy", write_healthy},
     {"upstream_requests_total", "counter", "Requests sent to the server", write_requests},
-    {"upstream_failures_total", "counter", "Requests that the server did not answer well-formed and in time",
+    {"upstream_failures_total", "counter", "Requests that the server refused, broke off or answered malformed",
      write_failures},
     {"upstream_requests_in_flight", "gauge", "Requests that wait for the server's answer", write_in_flight},
     {"upstream_latency_seconds", "histogram", "Time from a request to the server's answer", write_latency},

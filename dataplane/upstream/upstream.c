@@ -341,7 +341,7 @@ int upstream_begin(struct upstreams *upstreams, const struct config_upstream *up
 }
 
 void upstream_end(struct upstreams *upstreams, const struct config_server *server, enum config_binding binding,
-                  bool answered, uint64_t latency_us)
+                  enum upstream_outcome outcome, uint64_t latency_us)
 {
     struct health *health = health_of(upstreams, server, binding);
     if (health == NULL)
@@ -351,14 +351,16 @@ void upstream_end(struct upstreams *upstreams, const struct config_server *serve
     struct stats_server *stats = stats_of(upstreams, server);
     if (stats != NULL) {
         stats_set(&stats->in_flight[binding], health->in_flight);
-        if (answered) {
+        if (outcome == UPSTREAM_ANSWERED) {
             stats_count(&stats->latency[binding][stats_latency_bucket(latency_us)], 1);
             stats_count(&stats->latency_sum_us[binding], latency_us);
-        } else {
+        } else if (outcome == UPSTREAM_FAILED) {
             stats_count(&stats->failures[binding], 1);
         }
     }
-    // An answer ends a row of failures, but only checks bring a server back; and without checks nothing would.
-    if (checks_of(health->server->upstream, binding) != CONFIG_HEALTH_NONE && (health->up || !answered))
-        judge(health, answered);
+    if (outcome == UPSTREAM_UNTOLD || checks_of(health->server->upstream, binding) == CONFIG_HEALTH_NONE)
+        return; // without checks nothing would bring the server back
+    // An answer ends a row of failures, but only checks bring a server back.
+    if (health->up || outcome == UPSTREAM_FAILED)
+        judge(health, outcome == UPSTREAM_ANSWERED);
 }

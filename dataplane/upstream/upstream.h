@@ -42,10 +42,20 @@ int upstream_pick(struct upstreams *upstreams, size_t index, enum config_binding
 int upstream_begin(struct upstreams *upstreams, const struct config_upstream *upstream,
                    const struct config_server *server, enum config_binding binding);
 
-// The request has ended. `answered`: the CSE gave a well-formed answer (any status); latency is then recorded.
-// An unanswered one counts as a failed health check.
+// How a request ended, as far as it tells of the CSE.
+enum upstream_outcome {
+    UPSTREAM_ANSWERED, // a well-formed answer, of any status
+    UPSTREAM_FAILED,   // no connection, an end of the connection or a reset instead of an answer, or a malformed answer
+    UPSTREAM_UNTOLD    // nothing: cancelled, or out of time
+};
+
+// The request has ended. ANSWERED: the latency is recorded, and a row of failures ends. FAILED: counts like a failed
+// health check, so health_fall in a row take the server out, when checks are there to bring it back. UNTOLD changes
+// nothing: a deadline may be the device's choice (Request Expiration Timestamp, TS-0001 clause 8.1.2) and a CSE holds
+// some requests long by design (polling channels), so one device could else take a CSE out of service for all. That a
+// CSE hangs is found by the checks.
 void upstream_end(struct upstreams *upstreams, const struct config_server *server, enum config_binding binding,
-                  bool answered, uint64_t latency_us);
+                  enum upstream_outcome outcome, uint64_t latency_us);
 
 // The outcome of a check; health_rise and health_fall in a row change the state, and the change is logged.
 void upstream_health_result(struct upstreams *upstreams, const struct config_server *server,

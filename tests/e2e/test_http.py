@@ -114,6 +114,29 @@ def test_head_over_the_limit(t):
     equal(s.cse.records(), [])
 
 
+def test_slow_upload(t):
+    s = Sagate(t, upstream={"connections": 2}, overrides={"limits": {"http_body_seconds": 2}})
+    uploads = [s.tls(DEV1), s.tls(DEV1)]
+    for upload in uploads:
+        upload.send(m2m_request("POST", "/cse-in", "Cdev1", rqi="slow", headers=[TYPE, "Content-Length: 1000000"]))
+        upload.send(b'{"m2m:cin":{"con":"' + b"x" * 100000)
+    statuses = []
+    with s.tls(DEV2) as other:
+        for _ in range(20):  # a byte now and then: never silent for two seconds
+            equal(other.request("GET", "/cse-in", origin="Cdev2").rsc, 2000, "another association meanwhile")
+            time.sleep(0.3)
+            try:
+                for upload in uploads:
+                    upload.send(b"x")
+            except Closed:
+                pass
+        equal(other.request("GET", "/cse-in", origin="Cdev2").rsc, 2000, "another association afterwards")
+    for upload in uploads:
+        statuses.append(upload.response().status)
+        upload.close()
+    equal(statuses, [408, 408])
+
+
 def test_slow_loris(t):
     s = Sagate(t, overrides={"limits": {"http_head_seconds": 2, "http_body_seconds": 2, "http_idle_seconds": 2}})
     other = s.tls(DEV2)

@@ -65,6 +65,16 @@ def test_no_cse_is_healthy(t):
         equal(stream.request("GET", "/cse-in", origin="Cdev1").rsc, 2000)
 
 
+def test_deadlines_of_one_device_take_no_cse_out(t):
+    s = Sagate(t, upstream={"health_fall": 3, "health_seconds": 30})
+    with s.tls(DEV1) as stream, s.tls(DEV2) as other:
+        for n in range(5):
+            answer = stream.request("GET", "/cse-in", origin="Cdev1", rqi=f"late{n}", headers=["X-M2M-RET: 0"])
+            equal(answer.rsc, 4008)
+        equal(other.request("GET", "/cse-in", origin="Cdev2").rsc, 2000, "another device")
+    check(s.ctl("upstreams")["upstreams"][0]["servers"][0]["http"]["healthy"], "healthy")
+
+
 # How a CSE fails, and the response status codes that a device may then hear.
 FAILURES = [("close-mid-answer", {5103, 4008}), ("nonsense", {5103, 4008, 5000}), ("reset", {5103, 4008}),
             ("never", {4008, 5103})]

@@ -115,7 +115,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     }
     world_device_gone();
     world_advance(60000);
-    if (coap_in_flight(world.coap) != 0 || world.begun != world.ended_answered + world.ended_unanswered + world.dropped)
+    if (coap_in_flight(world.coap) != 0 ||
+        world.begun != world.ended_answered + world.ended_failed + world.ended_untold + world.dropped)
         abort();
     world_stop();
     return 0;

@@ -86,7 +86,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     for (size_t n = 0; n < BENCH_DEVICES; n++)
         bench_device_gone(bench, n);
     bench_wait(bench, 6000);
-    if (http_in_flight(bench->http) != 0 || bench->begun != bench->ended_answered + bench->ended_unanswered ||
+    if (http_in_flight(bench->http) != 0 ||
+        bench->begun != bench->ended_answered + bench->ended_failed + bench->ended_untold ||
         bench->devices[0].device.in_flight + bench->devices[1].device.in_flight != 0)
         abort();
     bench_free(bench);

@@ -177,7 +177,8 @@ int upstream_begin(struct upstreams *upstreams, const struct config_upstream *up
     (void)upstreams;
     (void)server;
     (void)binding;
-    if (world.full || world.begun - world.ended_answered - world.ended_unanswered >= upstream->requests) {
+    if (world.full ||
+        world.begun - world.ended_answered - world.ended_failed - world.ended_untold >= upstream->requests) {
         stats_add(world.stats, STAT_LIMIT_IN_FLIGHT_UPSTREAM, 1);
         return SAGATE_ELIMIT;
     }
@@ -186,16 +187,18 @@ int upstream_begin(struct upstreams *upstreams, const struct config_upstream *up
 }
 
 void upstream_end(struct upstreams *upstreams, const struct config_server *server, enum config_binding binding,
-                  bool answered, uint64_t latency_us)
+                  enum upstream_outcome outcome, uint64_t latency_us)
 {
     (void)upstreams;
     (void)server;
     (void)binding;
     (void)latency_us;
-    if (answered)
+    if (outcome == UPSTREAM_ANSWERED)
         world.ended_answered++;
+    else if (outcome == UPSTREAM_FAILED)
+        world.ended_failed++;
     else
-        world.ended_unanswered++;
+        world.ended_untold++;
 }
 
 void upstream_health_result(struct upstreams *upstreams, const struct config_server *server,

@@ -32,7 +32,7 @@ struct world {
     size_t device_datagram_max;
     // what the stand-ins saw or shall say
     bool unavailable, full;
-    unsigned begun, ended_answered, ended_unanswered, dropped /* with a removed server */, healthy, unhealthy,
+    unsigned begun, ended_answered, ended_failed, ended_untold, dropped /* with a removed server */, healthy, unhealthy,
         pep_answers, pep_answers_gone;
     int pep_answer_rsc;
     struct upstream_checker checker;

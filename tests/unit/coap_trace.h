@@ -98,7 +98,7 @@ static inline void end(void)
     world_device_gone();
     world_advance(60000);
     CU_ASSERT_EQUAL(coap_in_flight(world.coap), 0);
-    CU_ASSERT_EQUAL(world.begun, world.ended_answered + world.ended_unanswered + world.dropped);
+    CU_ASSERT_EQUAL(world.begun, world.ended_answered + world.ended_failed + world.ended_untold + world.dropped);
     world_stop();
 }
 

@@ -85,6 +85,27 @@ void content_scan_init(struct content_scan *scan, enum content_kind declared, co
     memset(scan->found, 0, sizeof scan->found);
 }
 
+static void look(struct content_scan *scan)
+{
+    static const char *const marks[][2] = {{"{\"fr\":\"", ",\"fr\":\""}, {"{\"m2m:rqp\":{\"fr\":\"", ""}};
+    for (size_t i = 0; i < 2; i++) {
+        struct content_found *found = &scan->found[i];
+        const char *value = strncmp(scan->text, marks[i][0], strlen(marks[i][0])) == 0 ? scan->text : NULL;
+        const char *mark = marks[i][0];
+        if (value == NULL && i == 0) {
+            mark = marks[i][1];
+            value = strstr(scan->text, mark);
+        }
+        if (value == NULL || strchr(value + strlen(mark), '"') == NULL)
+            continue;
+        value += strlen(mark);
+        found->len = (uint16_t)strcspn(value, "\"");
+        memcpy(found->value, value, found->len);
+        found->differs = strstr(value, "\"fr\":") != NULL;
+        found->count = found->differs ? 2 : 1;
+    }
+}
+
 int content_scan_feed(struct content_scan *scan, const uint8_t *data, size_t len)
 {
     if (scan->broken || scan->len + len >= sizeof scan->text || memchr(data, '!', len) != NULL) {
@@ -95,24 +116,14 @@ int content_scan_feed(struct content_scan *scan, const uint8_t *data, size_t len
     scan->len += len;
     scan->text[scan->len] = '\0';
     scan->broken = scan->text[0] != '{';
+    look(scan);
     return scan->broken ? SAGATE_EMALFORMED : SAGATE_OK;
 }
 
 int content_scan_end(struct content_scan *scan)
 {
-    static const char *const marks[] = {"{\"fr\":\"", "{\"m2m:rqp\":{\"fr\":\""};
     if (scan->broken || (scan->len > 0 && scan->text[scan->len - 1] != '}'))
         return SAGATE_EMALFORMED;
-    for (size_t i = 0; i < 2 && scan->len > 0; i++) {
-        struct content_found *found = &scan->found[i];
-        if (strncmp(scan->text, marks[i], strlen(marks[i])) != 0)
-            continue;
-        const char *value = scan->text + strlen(marks[i]);
-        found->count = 1;
-        found->len = (uint16_t)strcspn(value, "\"");
-        memcpy(found->value, value, found->len);
-        found->differs = strstr(value, "\"fr\":") != NULL;
-    }
     return SAGATE_OK;
 }
 
@@ -223,7 +234,7 @@ int upstream_begin(struct upstreams *upstreams, const struct config_upstream *up
     (void)upstream;
     (void)server;
     (void)binding;
-    if (current->begun - current->ended_answered - current->ended_unanswered >= current->room) {
+    if (current->begun - current->ended_answered - current->ended_failed - current->ended_untold >= current->room) {
         stats_add(current->stats, STAT_LIMIT_IN_FLIGHT_UPSTREAM, 1);
         return SAGATE_ELIMIT;
     }
@@ -232,24 +243,27 @@ int upstream_begin(struct upstreams *upstreams, const struct config_upstream *up
 }
 
 void upstream_end(struct upstreams *upstreams, const struct config_server *server, enum config_binding binding,
-                  bool answered, uint64_t latency_us)
+                  enum upstream_outcome outcome, uint64_t latency_us)
 {
     (void)upstreams;
     (void)server;
     (void)binding;
     (void)latency_us;
-    if (answered)
+    if (outcome == UPSTREAM_ANSWERED)
         current->ended_answered++;
+    else if (outcome == UPSTREAM_FAILED)
+        current->ended_failed++;
     else
-        current->ended_unanswered++;
+        current->ended_untold++;
 }
 
 void upstream_health_result(struct upstreams *upstreams, const struct config_server *server,
                             enum config_binding binding, bool healthy)
 {
     (void)upstreams;
-    (void)server;
     (void)binding;
+    if (server == NULL)
+        abort();
     if (healthy)
         current->health_good++;
     else

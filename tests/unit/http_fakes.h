@@ -50,7 +50,7 @@ struct bench {
     // The stand-ins' records.
     bool unavailable;
     unsigned room; // requests in flight that upstream_begin admits
-    unsigned begun, ended_answered, ended_unanswered;
+    unsigned begun, ended_answered, ended_failed, ended_untold;
     unsigned health_good, health_bad;
     unsigned answers; // pep_answer calls
     int answer_rsc;

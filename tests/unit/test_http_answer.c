@@ -131,7 +131,7 @@ static void nonsense_is_5103(void)
         if (strncmp(heard, UNREACHABLE, strlen(UNREACHABLE)) != 0)
             (void)fprintf(stderr, "nonsense %zu: %s\n", i, heard);
         CU_ASSERT_TRUE(bench->streams[0].aborted);
-        CU_ASSERT_EQUAL(bench->ended_unanswered, 1);
+        CU_ASSERT_EQUAL(bench->ended_failed, 1);
         CU_ASSERT_EQUAL(bench_stat(bench, STAT_HTTP_UPSTREAM_MALFORMED), 1);
         CU_ASSERT_FALSE(bench->devices[0].closed);
         bench_free(bench);
@@ -211,7 +211,7 @@ static void closes_in_mid_answer(void)
         CU_ASSERT_EQUAL(bench->devices[0].closed, cases[i].begun);
         CU_ASSERT_EQUAL(strncmp(heard, UNREACHABLE, strlen(UNREACHABLE)) == 0, !cases[i].begun);
         CU_ASSERT_PTR_NULL(strstr(heard, "\r\n0\r\n\r\n")); // cut short, and seen to be
-        CU_ASSERT_EQUAL(bench->ended_unanswered, 1);
+        CU_ASSERT_EQUAL(bench->ended_failed, 1);
         if (!cases[i].begun) { // the association serves on
             bench_says(bench, GET);
             bench_connected(bench, 1);
@@ -310,7 +310,7 @@ static void slow_reader(void)
     bench_wait(bench, 21000); // it never reads
     CU_ASSERT_TRUE(bench->devices[0].closed);
     CU_ASSERT_TRUE(bench->streams[0].aborted);
-    CU_ASSERT_EQUAL(bench->ended_unanswered, 0);
+    CU_ASSERT_EQUAL(bench->ended_failed, 0);
     bench_free(bench);
 }
 

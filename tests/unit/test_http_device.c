@@ -95,6 +95,24 @@ static const struct refusal refusals[] = {
     {GET "X-M2M-Origin:\r\nX-M2M-RI: r1\r\n\r\n", "HTTP/1.1 400 ", "4000", false, STAT_REFUSED_FROM_MISSING},
     {GET "X-M2M-Origin: CAdmin\r\nX-M2M-RI: r1\r\n\r\n", "HTTP/1.1 403 ", "4106", false, STAT_REFUSED_ORIGINATOR},
     {GET "X-M2M-Origin: Cdev1,CAdmin\r\nX-M2M-RI: r1\r\n\r\n", "HTTP/1.1 403 ", "4106", false, STAT_REFUSED_ORIGINATOR},
+    // An originator in the query.
+    {"GET /cse?fr=CAdmin HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n", "HTTP/1.1 403 ", "4106", false,
+     STAT_REFUSED_SECOND_ORIGINATOR},
+    {"GET /cse?a=b&%66%72=%43Admin HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n", "HTTP/1.1 403 ", "4106", false,
+     STAT_REFUSED_SECOND_ORIGINATOR},
+    {"GET /cse?fr=Cdev1&fr=Cdev2 HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n", "HTTP/1.1 400 ", "4000", false,
+     STAT_REFUSED_SECOND_ORIGINATOR},
+    {"GET /cse?fr%00=CAdmin HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n", "HTTP/1.1 403 ", "4106", false,
+     STAT_REFUSED_SECOND_ORIGINATOR},
+    {"GET /cse?fr=Cdev1%00 HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n", "HTTP/1.1 403 ", "4106", false,
+     STAT_REFUSED_SECOND_ORIGINATOR},
+    {"GET /cse?a=b;fr=CAdmin&c HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n", "HTTP/1.1 403 ", "4106", false,
+     STAT_REFUSED_SECOND_ORIGINATOR},
+    {"GET /cse?&&a?=b&fr HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n", "HTTP/1.1 403 ", "4106", false,
+     STAT_REFUSED_SECOND_ORIGINATOR},
+    {"GET /cse?fr=" TEN(TEN("0123456789")) TEN("0123456789") TEN("0123456789") " HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n",
+     "HTTP/1.1 403 ", "4106", false, STAT_REFUSED_SECOND_ORIGINATOR},
+    {"GET /cse?f%7=CAdmin HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n", "HTTP/1.1 400 ", "4000", true, STAT_HTTP_MALFORMED},
     // Methods, upgrades, expectations.
     {"OPTIONS * HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n", "HTTP/1.1 405 ", "4005", false, STAT_REFUSED_OPERATION},
     {"CONNECT gw:80 HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n", "HTTP/1.1 405 ", "4005", false, STAT_REFUSED_OPERATION},
@@ -203,6 +221,9 @@ static const struct {
     {"GET /_/sp.example/cse HTTP/1.1\r\nHost: gw\r\n" WHO "X-M2M-RVI: 2a\r\nAuthorization: t\r\n\r\n",
      "GET /_/sp.example/cse HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nX-M2M-Origin: Cdev1\r\nX-M2M-RVI: 2a\r\n"
      "X-M2M-RI: r1\r\nAuthorization: t\r\n\r\n"},
+    {"GET /cse?fr=Cdev1&f%72=Cde%761&FR=x&afr=y&fra=z&a=fr=b HTTP/1.1\r\nHost: gw\r\n" WHO "\r\n",
+     "GET /cse?fr=Cdev1&f%72=Cde%761&FR=x&afr=y&fra=z&a=fr=b HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n"
+     "X-M2M-Origin: Cdev1\r\nX-M2M-RVI: 3\r\nX-M2M-RI: r1\r\n\r\n"},
     // A registration without From goes without one.
     {POST "X-M2M-RI: r1\r\nAccept-Encoding: gzip\r\nContent-Type: application/json; ty=2\r\nContent-Length: 2\r\n\r\n"
           "{}",

@@ -98,7 +98,7 @@ static void server_fail(struct server *server, const struct config_server *succe
         while (server->sockets[i].exchanges != NULL) {
             struct exchange *exchange = server->sockets[i].exchanges;
             if (exchange->cse != CSE_DONE && successor != NULL)
-                upstream_end(coap->upstreams, successor, CONFIG_COAP, true, 0);
+                upstream_end(coap->upstreams, successor, CONFIG_COAP, UPSTREAM_UNTOLD, 0);
             client_detach(exchange);
             coap_count(coap, STAT_REFUSED_UNAVAILABLE);
             exchange_answer_own(exchange, COAP_UNAVAILABLE, RSC_TARGET_NOT_REACHABLE, "the path to the CSE was closed",
@@ -299,13 +299,13 @@ static void finish(struct exchange *exchange)
     timer_cancel(&exchange->deadline);
 }
 
-void client_end(struct exchange *exchange, bool answered, uint64_t now_us)
+void client_end(struct exchange *exchange, enum upstream_outcome outcome, uint64_t now_us)
 {
     if (exchange->cse == CSE_DONE)
         return;
     settle_transfer(exchange, now_us / 1000);
     finish(exchange);
-    upstream_end(exchange->coap->upstreams, exchange->socket->server->config, CONFIG_COAP, answered,
+    upstream_end(exchange->coap->upstreams, exchange->socket->server->config, CONFIG_COAP, outcome,
                  now_us > exchange->sent_us ? now_us - exchange->sent_us : 0);
 }
 
@@ -332,7 +332,7 @@ static void fail(struct exchange *exchange, uint8_t code, int rsc, const char *d
 {
     end_transfer(exchange);
     coap_count(exchange->coap, rsc == RSC_REQUEST_TIMEOUT ? STAT_REFUSED_TIMEOUT : STAT_REFUSED_UNAVAILABLE);
-    client_end(exchange, false, now_ms * 1000);
+    client_end(exchange, rsc == RSC_REQUEST_TIMEOUT ? UPSTREAM_UNTOLD : UPSTREAM_FAILED, now_ms * 1000);
     exchange_answer_own(exchange, code, rsc, debug, rsc == RSC_REQUEST_TIMEOUT ? 0 : UNAVAILABLE_MAX_AGE, now_ms);
 }
 
@@ -423,7 +423,7 @@ static void answered(struct exchange *exchange, const struct coap_message *messa
     show_to_pep(exchange);
     if (coap_class(message->code) != 2)
         end_transfer(exchange);
-    client_end(exchange, true, now_us);
+    client_end(exchange, UPSTREAM_ANSWERED, now_us);
     exchange_answer(exchange, message->type == COAP_NON ? COAP_NON : COAP_CON, observing, now_us / 1000);
 }
 

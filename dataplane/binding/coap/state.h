@@ -243,7 +243,7 @@ void client_send(struct coap *coap, struct upstream_socket *socket, const uint8_
 void client_begin(struct exchange *exchange, struct upstream_socket *socket, uint64_t now_us);
 
 // Ends the CSE's leg, if it is not done; upstream_end is told.
-void client_end(struct exchange *exchange, bool answered, uint64_t now_us);
+void client_end(struct exchange *exchange, enum upstream_outcome outcome, uint64_t now_us);
 void client_attach(struct exchange *exchange, struct upstream_socket *socket);
 void client_detach(struct exchange *exchange); // nothing more is expected from the CSE
 

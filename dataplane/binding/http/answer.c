@@ -6,7 +6,7 @@
 static void malformed(struct http_client *client)
 {
     http_count(client->http, STAT_HTTP_UPSTREAM_MALFORMED);
-    http_exchange_unanswered(client->exchange, "the CSE's answer is malformed");
+    http_exchange_unanswered(client->exchange, UPSTREAM_FAILED, "the CSE's answer is malformed");
 }
 
 static void show_to_pep(struct http_exchange *exchange, struct slice content)
@@ -117,7 +117,7 @@ static void end_answer(struct http_client *client, bool keep)
             &http->options.stats->primitives[STATS_HTTP][exchange->request.primitive.operation][stats_rsc_row(rsc)], 1);
     keep = keep && client->response.keep && exchange->sent;
     exchange->client = NULL;
-    http_exchange_end(exchange, true);
+    http_exchange_end(exchange, UPSTREAM_ANSWERED);
     http_client_release(client, keep);
     if (conn != NULL)
         http_conn_answered(conn);
@@ -238,8 +238,10 @@ static bool retry(struct http_client *client)
     pool->serving = true; // the place that gets free is for this request
     http_client_drop(client);
     pool->serving = serving;
-    if (http_pool_assign(pool, exchange, true) != SAGATE_OK) {
-        http_exchange_unanswered(exchange, "the CSE cannot be reached");
+    int result = http_pool_assign(pool, exchange, true);
+    if (result != SAGATE_OK) {
+        bool here = result == SAGATE_ENOMEM || result == SAGATE_ELIMIT;
+        http_exchange_unanswered(exchange, here ? UPSTREAM_UNTOLD : UPSTREAM_FAILED, "the CSE cannot be reached");
         http_pool_serve(pool);
     }
     return true;
@@ -253,7 +255,8 @@ void http_client_ended(struct http_client *client)
                !client->ended_badly) {
         end_answer(client, false);
     } else if (client->state != HTTP_CLIENT_HEAD || client->head.bytes.len > 0 || !retry(client)) {
-        http_exchange_unanswered(client->exchange, "the CSE ended the connection");
+        http_exchange_unanswered(client->exchange, http_exchange_blame(client->exchange),
+                                 "the CSE ended the connection");
     }
 }
 

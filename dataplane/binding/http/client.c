@@ -27,7 +27,8 @@ struct http_pool *http_pool_get(struct http *http, const struct config_upstream 
     pool->http = http;
     pool->upstream = upstream;
     pool->server = server;
-    pool->queue_tail = &pool->queue;
+    pool->whole.tail = &pool->whole.first;
+    pool->uploads.tail = &pool->uploads.first;
     pool->next = http->pools;
     http->pools = pool;
     return pool;
@@ -70,7 +71,7 @@ void http_reap(struct http *http)
     }
     for (struct http_pool **at = &http->pools; *at != NULL;) {
         struct http_pool *pool = *at;
-        if (pool->upstream == NULL && pool->count == 0 && pool->queue == NULL) {
+        if (pool->upstream == NULL && pool->count == 0 && pool->queued == 0) {
             *at = pool->next;
             free(pool);
         } else {
@@ -120,8 +121,31 @@ static bool speaks_for(const struct http_client *client, const struct http_excha
            slice_is(slice_of(exchange->verdict.originator, exchange->verdict.originator_len), client->originator);
 }
 
+static unsigned uploads_max(const struct http_pool *pool)
+{
+    return pool->upstream->connections < 2 ? 1 : pool->upstream->connections / 2;
+}
+
+static bool has_room(const struct http_pool *pool, const struct http_exchange *exchange)
+{
+    return exchange->body_done || pool->uploading < uploads_max(pool);
+}
+
+bool http_pool_uploaded(struct http_exchange *exchange)
+{
+    if (!exchange->uploading)
+        return false;
+    exchange->uploading = false;
+    exchange->pool->uploading--;
+    return true;
+}
+
 static void attach(struct http_client *client, struct http_exchange *exchange)
 {
+    if (!exchange->body_done) {
+        exchange->uploading = true;
+        client->pool->uploading++;
+    }
     client->exchange = exchange;
     exchange->client = client;
     client->interim = 0;
@@ -187,6 +211,8 @@ static void make_room(struct http_pool *pool)
 
 static int assign(struct http_pool *pool, struct http_exchange *exchange, bool fresh)
 {
+    if (!has_room(pool, exchange))
+        return SAGATE_AGAIN;
     struct http_client *client = fresh ? NULL : find_idle(pool, exchange);
     if (client != NULL) {
         leave_idle(client);
@@ -201,37 +227,52 @@ static int assign(struct http_pool *pool, struct http_exchange *exchange, bool f
     return SAGATE_AGAIN;
 }
 
+// Who is next of those that wait and may have a connection: the one that began first.
+static struct http_exchange *next_waiting(const struct http_pool *pool)
+{
+    struct http_exchange *whole = pool->whole.first, *upload = pool->uploads.first;
+    if (upload == NULL || (pool->upstream != NULL && !has_room(pool, upload)))
+        return whole;
+    return whole == NULL || upload->started_us < whole->started_us ? upload : whole;
+}
+
 int http_pool_assign(struct http_pool *pool, struct http_exchange *exchange, bool fresh)
 {
     bool serving = pool->serving;
     pool->serving = true; // ending a connection here makes room for this exchange, not for the queue
-    int result = pool->queue == NULL || fresh ? assign(pool, exchange, fresh) : SAGATE_AGAIN;
+    int result = fresh || next_waiting(pool) == NULL ? assign(pool, exchange, fresh) : SAGATE_AGAIN;
     pool->serving = serving;
     if (result != SAGATE_AGAIN)
         return result;
-    if (pool->queued >= pool->upstream->requests)
+    // As many uploads may wait as may be under way, so that they do not take all of the requests in flight either.
+    bool upload = !exchange->body_done;
+    if (pool->queued >= pool->upstream->requests || (upload && pool->queued_uploads >= uploads_max(pool)))
         return SAGATE_ELIMIT;
-    exchange->queued = true;
+    struct http_queue *queue = upload ? &pool->uploads : &pool->whole;
+    exchange->queue = queue;
     exchange->queue_next = NULL;
-    *pool->queue_tail = exchange;
-    pool->queue_tail = &exchange->queue_next;
+    *queue->tail = exchange;
+    queue->tail = &exchange->queue_next;
     pool->queued++;
+    pool->queued_uploads += upload;
     return SAGATE_OK;
 }
 
 void http_pool_unqueue(struct http_exchange *exchange)
 {
     struct http_pool *pool = exchange->pool;
-    struct http_exchange **at = &pool->queue;
+    struct http_queue *queue = exchange->queue;
+    struct http_exchange **at = &queue->first;
     while (*at != NULL && *at != exchange)
         at = &(*at)->queue_next;
     if (*at == NULL)
         return;
     *at = exchange->queue_next;
-    if (pool->queue_tail == &exchange->queue_next)
-        pool->queue_tail = at;
-    exchange->queued = false;
+    if (queue->tail == &exchange->queue_next)
+        queue->tail = at;
+    exchange->queue = NULL;
     pool->queued--;
+    pool->queued_uploads -= queue == &pool->uploads;
 }
 
 // Gives free connections to those who wait. One at a time, since what is done here may come back here.
@@ -240,8 +281,8 @@ void http_pool_serve(struct http_pool *pool)
     if (pool->serving)
         return;
     pool->serving = true;
-    while (pool->queue != NULL) {
-        struct http_exchange *exchange = pool->queue;
+    struct http_exchange *exchange;
+    while ((exchange = next_waiting(pool)) != NULL) {
         int result = pool->upstream == NULL ? SAGATE_EGONE : assign(pool, exchange, false);
         if (result == SAGATE_AGAIN)
             break;
@@ -249,7 +290,8 @@ void http_pool_serve(struct http_pool *pool)
         if (result == SAGATE_OK)
             http_exchange_pump(exchange);
         else
-            http_exchange_unanswered(exchange, "the CSE cannot be reached");
+            http_exchange_unanswered(exchange, result == SAGATE_ESYS ? UPSTREAM_FAILED : UPSTREAM_UNTOLD,
+                                     "the CSE cannot be reached");
     }
     pool->serving = false;
 }
@@ -315,7 +357,7 @@ static void on_connected(struct http_client *client, int error)
         return;
     }
     client->link.stream = 0;
-    http_exchange_unanswered(exchange, "the CSE cannot be reached");
+    http_exchange_unanswered(exchange, UPSTREAM_FAILED, "the CSE cannot be reached");
 }
 
 static void on_data(struct http_client *client, const uint8_t *data, size_t len)
@@ -328,7 +370,7 @@ static void on_data(struct http_client *client, const uint8_t *data, size_t len)
         client->in.failed = true;
     buffer_add(&client->in, data, len);
     if (client->in.failed)
-        http_exchange_unanswered(client->exchange, "the answer cannot be held");
+        http_exchange_unanswered(client->exchange, UPSTREAM_UNTOLD, "the answer cannot be held");
 }
 
 void http_client_event(struct http_client *client, const struct io_event *event)
@@ -413,9 +455,14 @@ void http_pools_reload(struct http *http, const struct config *config)
             !http_find_server(config, pool->upstream->name, server, &pool->upstream, &pool->server))
             pool->upstream = NULL;
         // A connection announces itself once, so a change of the identity's form needs new ones.
-        bool keep = pool->upstream != NULL && pool->upstream->http_identity == before;
-        while (!keep && pool->idle != NULL)
+        pool->renew = pool->upstream == NULL || pool->upstream->http_identity != before;
+    }
+    // What is done here may begin requests, which look for their pools: all point into the new configuration by now.
+    for (struct http_pool *pool = http->pools; pool != NULL; pool = pool->next) {
+        pool->serving = true; // those that wait must not get what is to be dropped
+        while (pool->renew && pool->idle != NULL)
             http_client_drop(pool->idle);
+        pool->serving = pool->renew = false;
         http_pool_serve(pool);
     }
 }

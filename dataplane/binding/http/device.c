@@ -13,6 +13,22 @@ static void set_timer(struct http_conn *conn, unsigned seconds)
     timer_set(conn->http->options.wheel, &conn->timer, http_now_ms(conn->http) + (uint64_t)seconds * 1000);
 }
 
+void http_conn_body_wait(struct http_conn *conn)
+{
+    if (conn->state != HTTP_CONN_BODY)
+        return;
+    conn->progress = 0;
+    set_timer(conn, limits(conn)->http_body_seconds);
+}
+
+// A body must keep a minimum rate, else a byte now and then would hold a connection of the CSE for ever.
+static void body_progress(struct http_conn *conn, size_t len)
+{
+    conn->progress += len;
+    if (conn->progress >= limits(conn)->http_body_buffer_bytes / 4)
+        http_conn_body_wait(conn);
+}
+
 void http_conn_close(struct http_conn *conn)
 {
     if (conn->state == HTTP_CONN_DEAD)
@@ -102,7 +118,7 @@ void http_conn_refuse(struct http_conn *conn, const struct http_problem *problem
         unsigned operation = request->operation_known ? (unsigned)request->primitive.operation : 0;
         stats_count(&http->options.stats->primitives[STATS_HTTP][operation][stats_rsc_row(problem->rsc)], 1);
     }
-    http_exchange_end(exchange, true);
+    http_exchange_end(exchange, UPSTREAM_UNTOLD);
     http_conn_answered(conn);
 }
 
@@ -127,6 +143,28 @@ static void refuse_syntax(struct http_conn *conn, int error)
     http_conn_refuse(conn, &problem);
 }
 
+// An originator in the query must be the one that was checked.
+static bool query_passes(struct http_conn *conn)
+{
+    struct http_exchange *exchange = conn->exchange;
+    struct slice query = http_request_query(&exchange->head);
+    char value[ONEM2M_ABSOLUTE_MAX + 1];
+    size_t len = 0;
+    while (http_query_originator(&query, value, &len)) {
+        int rsc = pep_check_second(conn->http->options.pep, conn->device, &exchange->request.primitive,
+                                   &exchange->verdict, slice_of(value, len));
+        if (rsc == 0)
+            continue;
+        const struct http_problem problem = {.status = onem2m_rsc_http(rsc),
+                                             .rsc = rsc,
+                                             .stat = STAT_COUNT, // counted by pep_check_second
+                                             .debug = "a second originator in the request"};
+        http_conn_refuse(conn, &problem);
+        return false;
+    }
+    return true;
+}
+
 // The originator check. True when the primitive may go on.
 static bool admit(struct http_conn *conn)
 {
@@ -148,6 +186,8 @@ static bool admit(struct http_conn *conn)
         http_conn_refuse(conn, &problem);
         return false;
     }
+    if (!query_passes(conn))
+        return false;
     exchange->principal = principal_reference(conn->device->principal);
     if (!pep_wants_answer(primitive, verdict, &exchange->pending))
         exchange->pending.kind = 0;
@@ -192,7 +232,7 @@ static void on_head(struct http_conn *conn)
         return;
     }
     conn->state = HTTP_CONN_BODY;
-    set_timer(conn, limits(conn)->http_body_seconds);
+    http_conn_body_wait(conn);
 }
 
 static size_t take_head(struct http_conn *conn, const uint8_t *data, size_t len)
@@ -247,7 +287,7 @@ static size_t take_body(struct http_conn *conn, const uint8_t *data, size_t len)
         refuse_syntax(conn, SAGATE_EMALFORMED);
         return used;
     }
-    set_timer(conn, limits(conn)->http_body_seconds);
+    body_progress(conn, piece.len);
     if (exchange->received + piece.len > limits(conn)->http_body_bytes) {
         const struct http_problem problem = {413, RSC_BAD_REQUEST, STAT_REFUSED_LIMIT, "content is too long", true};
         http_conn_refuse(conn, &problem);
@@ -364,7 +404,7 @@ static void on_timer(struct timer *timer, void *context, uint64_t now_ms)
         break;
     case HTTP_CONN_BODY:
         if (http_exchange_full(conn->exchange) || conn->blocked) {
-            set_timer(conn, limits(conn)->http_body_seconds); // it is the CSE that is slow, or `stall` that decides
+            http_conn_body_wait(conn); // it is the CSE that is slow, or `stall` that decides
         } else {
             http_conn_refuse(conn, &problem);
         }

@@ -24,17 +24,20 @@ struct http_exchange *http_exchange_new(struct http_conn *conn)
     return exchange;
 }
 
-static void leave_upstream(struct http_exchange *exchange, bool answered)
+static void leave_upstream(struct http_exchange *exchange, enum upstream_outcome outcome)
 {
     struct http *http = exchange->http;
     struct http_client *client = exchange->client;
     timer_cancel(&exchange->deadline);
-    if (exchange->queued)
+    if (exchange->queue != NULL)
         http_pool_unqueue(exchange);
+    bool room = http_pool_uploaded(exchange);
     exchange->client = NULL;
     if (client != NULL) {
         client->exchange = NULL;
         http_client_drop(client);
+    } else if (room) {
+        http_pool_serve(exchange->pool);
     }
     if (!exchange->begun)
         return;
@@ -43,13 +46,13 @@ static void leave_upstream(struct http_exchange *exchange, bool answered)
     if (exchange->conn != NULL)
         exchange->conn->device->in_flight--;
     if (exchange->server != NULL)
-        upstream_end(http->options.upstreams, exchange->server, CONFIG_HTTP, answered,
+        upstream_end(http->options.upstreams, exchange->server, CONFIG_HTTP, outcome,
                      http->now_us - exchange->started_us);
 }
 
-void http_exchange_end(struct http_exchange *exchange, bool answered)
+void http_exchange_end(struct http_exchange *exchange, enum upstream_outcome outcome)
 {
-    leave_upstream(exchange, answered);
+    leave_upstream(exchange, outcome);
     if (exchange->conn != NULL)
         exchange->conn->exchange = NULL;
     *exchange->link = exchange->next;
@@ -64,7 +67,6 @@ void http_exchange_end(struct http_exchange *exchange, bool answered)
     free(exchange);
 }
 
-// A CSE is not to blame for a device that goes away, so this counts as answered.
 void http_exchange_abandon(struct http_exchange *exchange)
 {
     struct http_conn *conn = exchange->conn;
@@ -75,29 +77,29 @@ void http_exchange_abandon(struct http_exchange *exchange)
         http_client_unpause(exchange->client);
         return;
     }
-    http_exchange_end(exchange, true);
+    http_exchange_end(exchange, UPSTREAM_UNTOLD);
 }
 
 static void refuse(struct http_exchange *exchange, const struct http_problem *problem)
 {
     if (exchange->conn == NULL) {
-        http_exchange_end(exchange, true);
+        http_exchange_end(exchange, UPSTREAM_UNTOLD);
     } else if (exchange->answering) {
         struct http_conn *conn = exchange->conn;
-        http_exchange_end(exchange, true);
+        http_exchange_end(exchange, UPSTREAM_UNTOLD);
         http_conn_close(conn);
     } else {
         http_conn_refuse(exchange->conn, problem);
     }
 }
 
-void http_exchange_unanswered(struct http_exchange *exchange, const char *debug)
+void http_exchange_unanswered(struct http_exchange *exchange, enum upstream_outcome outcome, const char *debug)
 {
     const struct http_problem problem = {.status = onem2m_rsc_http(RSC_TARGET_NOT_REACHABLE),
                                          .rsc = RSC_TARGET_NOT_REACHABLE,
                                          .stat = STAT_REFUSED_UNAVAILABLE,
                                          .debug = debug};
-    leave_upstream(exchange, false);
+    leave_upstream(exchange, outcome);
     refuse(exchange, &problem);
 }
 
@@ -110,7 +112,7 @@ static void on_deadline(struct timer *timer, void *context, uint64_t now_ms)
                                          .debug = "the CSE did not answer in time"};
     (void)timer;
     http_set_ms(exchange->http, now_ms);
-    leave_upstream(exchange, exchange->queued); // the CSE cannot answer what it did not get
+    leave_upstream(exchange, UPSTREAM_UNTOLD);
     refuse(exchange, &problem);
 }
 
@@ -130,25 +132,20 @@ int http_exchange_body_begin(struct http_exchange *exchange)
 static void refuse_content(struct http_exchange *exchange, int rsc, enum stat_id stat, const char *debug)
 {
     const struct http_problem problem = {onem2m_rsc_http(rsc), rsc, stat, debug, exchange->streaming};
-    leave_upstream(exchange, true);
+    leave_upstream(exchange, UPSTREAM_UNTOLD);
     refuse(exchange, &problem);
 }
 
-// The whole content is known: does it name a second originator?
-static bool check_content(struct http_exchange *exchange)
+// Does the content, as far as it is known, name a second originator? The exchange is refused then.
+static bool check_originators(struct http_exchange *exchange)
 {
-    if (exchange->scan == NULL)
-        return true;
-    if (content_scan_end(exchange->scan) != SAGATE_OK) {
-        refuse_content(exchange, RSC_BAD_REQUEST, STAT_REFUSED_CONTENT, "content is malformed");
-        return false;
-    }
     for (size_t i = 0; i < sizeof content_originator_fields / sizeof *content_originator_fields; i++) {
         const struct content_found *found = content_scan_found(exchange->scan, i);
         int rsc = RSC_BAD_REQUEST;
         enum stat_id stat = STAT_REFUSED_SECOND_ORIGINATOR;
-        if (found->count == 0)
+        if (found->count == exchange->originators[i])
             continue;
+        exchange->originators[i] = found->count;
         if (!found->differs) {
             rsc = pep_check_second(exchange->http->options.pep, exchange->conn->device, &exchange->request.primitive,
                                    &exchange->verdict, slice_of(found->value, found->len));
@@ -160,6 +157,18 @@ static bool check_content(struct http_exchange *exchange)
         }
     }
     return true;
+}
+
+// The whole content is known.
+static bool check_content(struct http_exchange *exchange)
+{
+    if (exchange->scan == NULL)
+        return true;
+    if (content_scan_end(exchange->scan) != SAGATE_OK) {
+        refuse_content(exchange, RSC_BAD_REQUEST, STAT_REFUSED_CONTENT, "content is malformed");
+        return false;
+    }
+    return check_originators(exchange);
 }
 
 static int unavailable(struct http_problem *problem, enum stat_id stat, const char *debug)
@@ -209,7 +218,7 @@ static void begin(struct http_exchange *exchange)
 {
     struct http_problem problem;
     if (claim_server(exchange, &problem) != SAGATE_OK) {
-        leave_upstream(exchange, true);
+        leave_upstream(exchange, UPSTREAM_UNTOLD);
         refuse(exchange, &problem);
         return;
     }
@@ -218,10 +227,11 @@ static void begin(struct http_exchange *exchange)
     if (result == SAGATE_ELIMIT) {
         http_count(exchange->http, STAT_LIMIT_IN_FLIGHT_UPSTREAM);
         (void)unavailable(&problem, STAT_REFUSED_LIMIT, "too many requests wait for the CSE");
-        leave_upstream(exchange, true);
+        leave_upstream(exchange, UPSTREAM_UNTOLD);
         refuse(exchange, &problem);
     } else if (result != SAGATE_OK) {
-        http_exchange_unanswered(exchange, "the CSE cannot be reached");
+        http_exchange_unanswered(exchange, result == SAGATE_ENOMEM ? UPSTREAM_UNTOLD : UPSTREAM_FAILED,
+                                 "the CSE cannot be reached");
     } else {
         http_exchange_pump(exchange);
     }
@@ -237,6 +247,9 @@ void http_exchange_body(struct http_exchange *exchange, struct slice piece)
         refuse_content(exchange, RSC_BAD_REQUEST, STAT_REFUSED_CONTENT, "content is malformed");
         return;
     }
+    // Before any of the piece goes on: a CSE that reads a message before its end must not see the forgery either.
+    if (!check_originators(exchange))
+        return;
     buffer_slice(&exchange->body, piece);
     if (exchange->body.failed) {
         refuse_content(exchange, RSC_INTERNAL_SERVER_ERROR, STAT_REFUSED_LIMIT, "no memory for this");
@@ -258,10 +271,14 @@ void http_exchange_body_end(struct http_exchange *exchange)
     if (!check_content(exchange))
         return;
     exchange->body_done = true;
-    if (exchange->streaming)
-        http_exchange_pump(exchange);
-    else
+    if (!exchange->streaming) {
         begin(exchange);
+        return;
+    }
+    struct http_pool *room = http_pool_uploaded(exchange) ? exchange->pool : NULL;
+    http_exchange_pump(exchange);
+    if (room != NULL)
+        http_pool_serve(room);
 }
 
 bool http_exchange_full(const struct http_exchange *exchange)
@@ -337,9 +354,10 @@ void http_exchange_pump(struct http_exchange *exchange)
         exchange->conn == NULL)
         return;
     if (exchange->pool->upstream == NULL && !exchange->head_sent) {
-        http_exchange_unanswered(exchange, "the CSE has left the configuration");
+        http_exchange_unanswered(exchange, UPSTREAM_UNTOLD, "the CSE has left the configuration");
         return;
     }
+    bool was_full = http_exchange_full(exchange);
     struct slice body = buffer_view(&exchange->body);
     // Until all is checked a byte stays here, for a reader that would take content for whole without its framing.
     if (!exchange->body_done && body.len > 0)
@@ -351,7 +369,8 @@ void http_exchange_pump(struct http_exchange *exchange)
                                : io_stream_write(exchange->http->options.io, client->link.stream, wire.data, wire.len);
     buffer_release(&wire);
     if (result < 0) {
-        http_exchange_unanswered(exchange, "the request cannot be sent");
+        http_exchange_unanswered(exchange, result == SAGATE_EGONE ? http_exchange_blame(exchange) : UPSTREAM_UNTOLD,
+                                 "the request cannot be sent");
         return;
     }
     client->announce = false;
@@ -363,6 +382,8 @@ void http_exchange_pump(struct http_exchange *exchange)
     else if (exchange->request.primitive.operation != ONEM2M_RETRIEVE)
         buffer_release(&exchange->body); // what may be sent a second time stays
     move_deadline(exchange);
+    if (was_full && !http_exchange_full(exchange))
+        http_conn_body_wait(exchange->conn);
     if (exchange->streaming)
         http_conn_resume(exchange->conn); // there is room again
 }

@@ -177,8 +177,10 @@ void http_checks_reload(struct http *http, const struct config *config)
         if (check->upstream == NULL)
             continue;
         const struct config_server *server = check->server;
-        if (!http_find_server(config, check->upstream->name, server, &check->upstream, &check->server))
-            conclude(check, false);
+        if (http_find_server(config, check->upstream->name, server, &check->upstream, &check->server))
+            continue;
+        check->upstream = NULL; // nobody wants to know any more
+        conclude(check, false);
     }
 }
 

@@ -30,7 +30,7 @@ void http_free(struct http *http)
         return;
     http_checks_free(http);
     while (http->exchanges != NULL)
-        http_exchange_end(http->exchanges, true);
+        http_exchange_end(http->exchanges, UPSTREAM_UNTOLD);
     while (http->conns != NULL)
         http_device_gone(http, http->conns->device, http->now_us);
     http_pools_free(http);

@@ -26,7 +26,9 @@ struct http_options {
 int http_new(const struct http_options *options, struct http **http); // 0, SAGATE_ENOMEM
 void http_free(struct http *http);
 
-// Takes a new configuration: connections to servers that stay are kept; requests under way finish.
+// Takes a new configuration: connections to servers that stay are kept; requests under way finish. To be called after
+// devices and `upstreams` have got it. SAGATE_OK: nothing here points into the old one any more. It needs no memory, so
+// it does not fail; an error would be SAGATE_ENOMEM, with the old configuration in use as if it had not been called.
 int http_reload(struct http *http, const struct config *config, uint64_t now_ms);
 
 // Decrypted bytes of a device's stream, taken whole. After it has paused the device (port.pause) the binding is given

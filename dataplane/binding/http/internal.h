@@ -31,16 +31,23 @@ struct http_link {
 struct http_exchange;
 struct http_client;
 
-// The CSE connections of one server.
+struct http_queue {
+    struct http_exchange *first, **tail;
+};
+
+// The CSE connections of one server. An upload is an exchange whose body is not complete: how long it holds a
+// connection is up to the device, so uploads have at most half of the connections, and wait in a queue of their own.
 struct http_pool {
     struct http *http;
     const struct config_upstream *upstream; // NULL: the server has left the configuration
     const struct config_server *server;
     struct http_client *idle; // most recently used first
-    struct http_exchange *queue, **queue_tail;
+    struct http_queue whole, uploads;
     unsigned count; // connections, idle or not
-    unsigned queued;
+    unsigned queued, queued_uploads;
+    unsigned uploading; // connections that uploads hold
     bool serving;
+    bool renew; // while reloading: the connections must not be used again
     struct http_pool *next;
 };
 
@@ -93,7 +100,8 @@ struct http_conn {
     struct buffer out; // to be flushed
     struct timer timer, stall;
     struct http_chunked chunked;
-    uint64_t left; // of the body; or what may still be drained
+    uint64_t left;   // of the body; or what may still be drained
+    size_t progress; // bytes of the body since its timer was set
     bool body_chunked, body_unread;
     bool processing, paused, blocked, eof, broken;
     bool close;     // after the answer in hand
@@ -115,10 +123,12 @@ struct http_exchange {
     const struct config_server *server; // not NULL: counted by upstream_begin
     struct http_pool *pool;
     struct http_client *client;
+    struct http_queue *queue; // NULL: waits for no connection
     struct http_exchange *queue_next;
-    bool queued;
+    bool uploading; // counted by the pool: holds a connection while its body is not complete
     struct content_scan *scan;
-    struct buffer body; // whole, or while streaming what waits for the CSE
+    uint32_t originators[2]; // found in the content and checked, by field
+    struct buffer body;      // whole, or while streaming what waits for the CSE
     uint64_t received;
     bool begun;     // given to an upstream
     bool streaming; // the CSE gets the body while it arrives
@@ -179,6 +189,9 @@ bool http_conn_flush(struct http_conn *conn);
 // Reads on in what was held back.
 void http_conn_resume(struct http_conn *conn);
 
+// The device has the whole time again for the next part of a body: it was sagate that could not take more.
+void http_conn_body_wait(struct http_conn *conn);
+
 // Ends the stream and gives up its request.
 void http_conn_close(struct http_conn *conn);
 
@@ -199,11 +212,19 @@ bool http_exchange_full(const struct http_exchange *exchange);
 // Sends what can be sent now.
 void http_exchange_pump(struct http_exchange *exchange);
 
-// The CSE did not answer, or not well: 5103 to the device, or the end of its stream when an answer has begun.
-void http_exchange_unanswered(struct http_exchange *exchange, const char *debug);
+// The CSE did not answer, or not well: 5103 to the device, or the end of its stream when an answer has begun. `outcome`
+// as for upstream_end.
+void http_exchange_unanswered(struct http_exchange *exchange, enum upstream_outcome outcome, const char *debug);
 
-// Ends an exchange without a word to the device. `answered` as for upstream_end.
-void http_exchange_end(struct http_exchange *exchange, bool answered);
+// What the end of a CSE's connection tells of it: nothing while it waits for a device's body, since a CSE may well lose
+// patience then.
+static inline enum upstream_outcome http_exchange_blame(const struct http_exchange *exchange)
+{
+    return exchange->body_done ? UPSTREAM_FAILED : UPSTREAM_UNTOLD;
+}
+
+// Ends an exchange without a word to the device. `outcome` as for upstream_end.
+void http_exchange_end(struct http_exchange *exchange, enum upstream_outcome outcome);
 
 // Sets the CSE's deadline anew: one request time from now.
 void http_exchange_wait(struct http_exchange *exchange);
@@ -228,9 +249,14 @@ struct http_pool *http_pool_get(struct http *http, const struct config_upstream 
                                 const struct config_server *server);
 
 // A connection for the exchange: at once, when one is there or can be opened, else when its turn comes. `fresh`: one
-// that has carried nothing. SAGATE_OK; SAGATE_ELIMIT (queue full); another error (no connection can be opened).
+// that has carried nothing. SAGATE_OK; SAGATE_ELIMIT (queue full, or no connection can be opened here); SAGATE_ENOMEM;
+// another error (the CSE cannot be reached).
 int http_pool_assign(struct http_pool *pool, struct http_exchange *exchange, bool fresh);
 void http_pool_unqueue(struct http_exchange *exchange);
+
+// The exchange is no upload any more: its body is complete, or it ends. True when a connection may go to another upload
+// thereby; http_pool_serve is the caller's then.
+bool http_pool_uploaded(struct http_exchange *exchange);
 
 // Gives what is free to those who wait.
 void http_pool_serve(struct http_pool *pool);

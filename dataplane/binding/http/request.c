@@ -318,6 +318,66 @@ int http_request_read(const struct http_head *head, size_t request_id_max, struc
     return result;
 }
 
+struct slice http_request_query(const struct http_head *head)
+{
+    struct slice target = http_head_target(head);
+    const uint8_t *mark = memchr(target.data, '?', target.len);
+    if (mark == NULL)
+        return slice_of(target.data, 0);
+    return slice_of(mark + 1, target.len - (size_t)(mark + 1 - target.data));
+}
+
+static unsigned hex_value(uint8_t c)
+{
+    return c <= '9' ? c - 48U : (c | 0x20U) - 87U; // '0', 'a' - 10
+}
+
+// Decodes text that target_ok has passed. The length of the result, at most `cap`.
+static size_t decode(struct slice text, char *out, size_t cap)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < text.len && len < cap; i++) {
+        uint8_t c = text.data[i];
+        if (c == '%' && i + 2 < text.len) {
+            c = (uint8_t)(hex_value(text.data[i + 1]) << 4 | hex_value(text.data[i + 2]));
+            i += 2;
+        }
+        out[len++] = (char)c;
+    }
+    return len;
+}
+
+// Also when a C string would end there with that name.
+static bool is_from(struct slice name)
+{
+    char text[3];
+    size_t len = decode(name, text, sizeof text);
+    return len >= 2 && memcmp(text, "fr", 2) == 0 && (len == 2 || text[2] == '\0');
+}
+
+bool http_query_originator(struct slice *query, char value[ONEM2M_ABSOLUTE_MAX + 1], size_t *len)
+{
+    // A parameter may also begin after ';', as some readers have it. The value goes on to the next '&' then.
+    const uint8_t *at = query->data, *end = query->data + query->len;
+    while (at < end) {
+        const uint8_t *name = at;
+        while (at < end && *at != '=' && *at != '&' && *at != ';')
+            at++;
+        bool found = is_from(slice_of(name, (size_t)(at - name)));
+        const uint8_t *begin = at < end && *at == '=' ? at + 1 : at;
+        const uint8_t *amp = begin < end ? memchr(begin, '&', (size_t)(end - begin)) : NULL;
+        if (found)
+            *len = decode(slice_of(begin, (size_t)((amp == NULL ? end : amp) - begin)), value, ONEM2M_ABSOLUTE_MAX + 1);
+        while (at < end && *at != '&' && *at != ';')
+            at++;
+        at += at < end;
+        *query = slice_of(at, (size_t)(end - at));
+        if (found)
+            return true;
+    }
+    return false;
+}
+
 void http_request_release(struct http_request *request)
 {
     free(request->to_text);

@@ -4,6 +4,7 @@
 #ifndef SAGATE_DATAPLANE_BINDING_HTTP_REQUEST_H
 #define SAGATE_DATAPLANE_BINDING_HTTP_REQUEST_H
 
+#include "common/onem2m.h"
 #include "common/stats.h"
 #include "dataplane/binding/content/content.h"
 #include "dataplane/binding/http/head.h"
@@ -36,6 +37,12 @@ struct http_request {
 int http_request_read(const struct http_head *head, size_t request_id_max, struct http_request *request,
                       struct http_problem *problem);
 void http_request_release(struct http_request *request);
+
+// Originators in the query, which some CSEs take for From: the next parameter whose name is `fr` when percent-decoded.
+// *query is http_request_query at first, and then what is left. False: there is none. *len is the length of its decoded
+// value, which is cut after sizeof value bytes, longer than any originator.
+struct slice http_request_query(const struct http_head *head);
+bool http_query_originator(struct slice *query, char value[ONEM2M_ABSOLUTE_MAX + 1], size_t *len);
 
 // What can be told of a head that is not complete or not well-formed: the request identifier and release version, when
 // their fields stand there once.
