@@ -84,22 +84,43 @@ static bool copy_bytes(int from, int to, size_t most)
     return got >= 0 && copied <= most;
 }
 
-// A copy in memory that nothing can change any more. It has the owner and the mode of the file, so that the checks of
-// both can be made on the copy, here and by the control process. -1 with errno.
-static int copy_sealed(int file, const struct stat *info, size_t most)
+// A copy in locked memory that nothing can change any more. It has the owner and the mode of the file, so that the
+// checks of both can be made on the copy, here and by the control process. False with errno.
+static bool copy_sealed(int file, const struct stat *info, size_t most, struct file_copy *copy)
 {
+    struct stat made;
     int fd = memfd_create("sagate-file", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     bool ok = fd >= 0 && copy_bytes(file, fd, most) &&
-              ((info->st_uid == geteuid()) || fchown(fd, info->st_uid, (gid_t)-1) == 0) &&
-              fchmod(fd, info->st_mode & 0666) == 0 &&
-              fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0;
-    if (!ok && fd >= 0) {
+              (info->st_uid == geteuid() || fchown(fd, info->st_uid, (gid_t)-1) == 0) &&
+              fchmod(fd, info->st_mode & 0777) == 0 &&
+              fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0 &&
+              fstat(fd, &made) == 0;
+    if (!ok) {
         int error = errno;
-        close(fd);
+        if (fd >= 0)
+            close(fd);
         errno = error;
-        return -1;
+        return false;
     }
-    return fd;
+    *copy = (struct file_copy){.fd = fd, .len = (size_t)made.st_size, .pages = MAP_FAILED};
+    if (copy->len > 0)
+        copy->pages = mmap(NULL, copy->len, PROT_READ, MAP_PRIVATE, fd, 0);
+    // A limit for locked memory that is too small is no reason to refuse service; control says so for its own part.
+    if (copy->pages != MAP_FAILED) {
+        (void)madvise(copy->pages, copy->len, MADV_DONTDUMP);
+        (void)mlock(copy->pages, copy->len);
+    }
+    return true;
+}
+
+static void copy_free(struct file_copy *copy)
+{
+    if (copy->fd < 0)
+        return;
+    if (copy->pages != MAP_FAILED)
+        (void)munmap(copy->pages, copy->len);
+    close(copy->fd);
+    copy->fd = -1;
 }
 
 static int load_credentials(struct report *report, struct generation *generation)
@@ -111,22 +132,22 @@ static int load_credentials(struct report *report, struct generation *generation
         return SAGATE_OK;
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file >= 0 && fstat(file, &info) == 0) {
-        if (S_ISREG(info.st_mode))
-            generation->credentials = copy_sealed(file, &info, CREDENTIALS_FILE_MAX);
-        else
+        if (!S_ISREG(info.st_mode))
             errno = EINVAL;
+        else
+            (void)copy_sealed(file, &info, CREDENTIALS_FILE_MAX, &generation->credentials);
     }
     int error = errno;
     if (file >= 0)
         close(file);
-    if (generation->credentials < 0) {
+    if (generation->credentials.fd < 0) {
         complain(report, "setting 'credentials_file': %s: %s\n", path, strerror(error));
         return SAGATE_ECONFIG;
     }
     struct credentials *credentials = NULL;
     struct config_errors errors = {0};
-    (void)lseek(generation->credentials, 0, SEEK_SET);
-    int result = credentials_read(generation->credentials, path, credentials_owner(config), &credentials, &errors);
+    (void)lseek(generation->credentials.fd, 0, SEEK_SET);
+    int result = credentials_read(generation->credentials.fd, path, credentials_owner(config), &credentials, &errors);
     if (result != SAGATE_OK)
         complain(report, "%s\n", errors.text == NULL ? sagate_strerror(result) : errors.text);
     credentials_free(credentials);
@@ -135,7 +156,7 @@ static int load_credentials(struct report *report, struct generation *generation
 }
 
 // A copy of a small file in *copy, and its bytes in secret memory; NULL with a complaint.
-static uint8_t *load(struct report *report, const char *path, bool key, int *copy, size_t *len)
+static uint8_t *load(struct report *report, const char *path, bool key, struct file_copy *copy, size_t *len)
 {
     struct stat info;
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -151,10 +172,10 @@ static uint8_t *load(struct report *report, const char *path, bool key, int *cop
     } else if (key && (info.st_mode & 07) != 0) {
         complain(report, "private key %s: readable or writable for everybody (mode %04o); expected 0640 or less\n",
                  path, info.st_mode & 07777U);
-    } else if ((*copy = copy_sealed(file, &info, FILE_MAX - 2)) < 0) {
+    } else if (!copy_sealed(file, &info, FILE_MAX - 2, copy)) {
         complain(report, "certificate file %s: %s\n", path, strerror(errno));
-    } else if (fstat(*copy, &info) == 0 && (bytes = secret_alloc((size_t)info.st_size + 2)) != NULL) {
-        ssize_t got = file_read(*copy, bytes, (size_t)info.st_size);
+    } else if ((bytes = secret_alloc(copy->len + 2)) != NULL) {
+        ssize_t got = file_read(copy->fd, bytes, copy->len);
         *len = got < 0 ? 0 : (size_t)got;
     }
     close(file);
@@ -172,7 +193,7 @@ static int load_certificates(struct report *report, struct generation *generatio
     for (size_t i = 0; i < config->certificate_count; i++) {
         size_t chain_len = 0;
         size_t key_len = 0;
-        int *copies = generation->certificates[i];
+        struct file_copy *copies = generation->certificates[i];
         loaded[i][0] = load(report, config->certificates[i].chain_file, false, &copies[0], &chain_len);
         loaded[i][1] = load(report, config->certificates[i].key_file, true, &copies[1], &key_len);
         files.chain[i] = slice_of(loaded[i][0], chain_len);
@@ -195,9 +216,9 @@ static struct generation *generation_new(void)
     struct generation *generation = calloc(1, sizeof *generation);
     if (generation == NULL)
         return NULL;
-    generation->credentials = -1;
+    generation->credentials.fd = -1;
     for (size_t i = 0; i < CONFIG_CERTIFICATES_MAX; i++)
-        generation->certificates[i][0] = generation->certificates[i][1] = -1;
+        generation->certificates[i][0].fd = generation->certificates[i][1].fd = -1;
     sockets_init(&generation->sockets, 0);
     return generation;
 }
@@ -256,13 +277,10 @@ void generation_free(struct generation *generation, const struct sockets *kept)
     if (generation == NULL)
         return;
     sockets_close(&generation->sockets, kept);
-    if (generation->credentials >= 0)
-        close(generation->credentials);
+    copy_free(&generation->credentials);
     for (size_t i = 0; i < CONFIG_CERTIFICATES_MAX; i++) {
-        for (int j = 0; j < 2; j++) {
-            if (generation->certificates[i][j] >= 0)
-                close(generation->certificates[i][j]);
-        }
+        for (int j = 0; j < 2; j++)
+            copy_free(&generation->certificates[i][j]);
     }
     config_free(generation->config);
     free(generation);

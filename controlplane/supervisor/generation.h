@@ -10,13 +10,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct file_copy {
+    int fd;      // a sealed memfd; -1: none
+    void *pages; // the mapping that keeps it out of swap space; MAP_FAILED: none
+    size_t len;
+};
+
 struct generation {
     uint64_t number;
     struct config *config;
-    int credentials;                              // sealed memfd; -1: none
-    int certificates[CONFIG_CERTIFICATES_MAX][2]; // sealed memfds: chain, key
-    struct sockets sockets;                       // none until sockets_open
-    char note[256];                               // for the operator; "" for none
+    struct file_copy credentials;
+    struct file_copy certificates[CONFIG_CERTIFICATES_MAX][2]; // chain, key
+    struct sockets sockets;                                    // none until sockets_open
+    char note[256];                                            // for the operator; "" for none
 };
 
 // Loads a configuration, checks everything that it names (credentials file, certificates and keys, users) and keeps

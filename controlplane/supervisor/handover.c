@@ -79,9 +79,9 @@ static int send_to_data(struct child *child, const struct generation *generation
     const struct sockets *sockets = &generation->sockets;
     int result = SAGATE_OK;
     for (size_t i = 0; i < config->certificate_count && result == SAGATE_OK; i++) {
-        result = send_file(child->fd, config->certificates[i].chain_file, generation->certificates[i][0]);
+        result = send_file(child->fd, config->certificates[i].chain_file, generation->certificates[i][0].fd);
         if (result == SAGATE_OK)
-            result = send_file(child->fd, config->certificates[i].key_file, generation->certificates[i][1]);
+            result = send_file(child->fd, config->certificates[i].key_file, generation->certificates[i][1].fd);
     }
     for (size_t i = 0; i < sockets->group_count && result == SAGATE_OK; i++) {
         const struct socket_group *group = &sockets->groups[i];
@@ -100,7 +100,7 @@ static int send_to_control(struct child *child, const struct generation *generat
     const struct sockets *sockets = &generation->sockets;
     int result = SAGATE_OK;
     if (config->credentials_file[0] != '\0')
-        result = send_file(child->fd, config->credentials_file, generation->credentials);
+        result = send_file(child->fd, config->credentials_file, generation->credentials.fd);
     if (check_only)
         return result;
     // The numbers differ when the sockets do: the old ones are still open while new ones are opened.

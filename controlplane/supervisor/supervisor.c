@@ -291,14 +291,18 @@ static void release(struct supervisor *supervisor)
     close(supervisor->signal_fd);
 }
 
-// Listeners for each worker and copies of files take many.
-static void raise_descriptors(void)
+// Listeners for each worker and copies of files take many descriptors; copies are locked in memory.
+static void raise_limits(void)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_MEMLOCK, &limit);
+    }
 }
 
 int supervisor_run(const char *config_path)
@@ -309,7 +313,7 @@ int supervisor_run(const char *config_path)
     supervisor.stats_fd = -1;
     supervisor.children[CHILD_CONTROL] = (struct child){.role = "control", .fd = -1};
     supervisor.children[CHILD_DATA] = (struct child){.role = "data", .fd = -1};
-    raise_descriptors();
+    raise_limits();
     if (generation_load(config_path, NULL, &supervisor.now, error, sizeof error) != SAGATE_OK) {
         (void)fprintf(stderr, "%s\n", error);
         return EXIT_FAILURE;
@@ -345,7 +349,7 @@ int supervisor_check(const char *config_path)
 {
     char error[8192] = "";
     struct generation *generation = NULL;
-    raise_descriptors();
+    raise_limits();
     if (generation_load(config_path, NULL, &generation, error, sizeof error) != SAGATE_OK) {
         (void)fprintf(stderr, "%s\n", error);
         return EXIT_FAILURE;

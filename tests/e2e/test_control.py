@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import stat
-import threading
 
 from lib import Credential, DEV1, DEV2, Sagate, check, equal, free_port, merge, openssl_psk, settle, wait_for
 
@@ -175,24 +174,21 @@ def test_fixed_settings_keep_their_values(t):
 
 def test_second_reload_is_refused_at_once(t):
     s = Sagate(t)
-    data, results = s.pids()["data"], []
-    first = threading.Thread(target=lambda: results.append(s.ctl("reload")))
-    os.kill(data, signal.SIGSTOP)  # so that the first takes its time
-    first.start()
+    pids = s.pids()
+    os.kill(pids["data"], signal.SIGSTOP)  # so that the first takes its time
     try:
-        message = wait_for(lambda: under_way(s), "a second reload is refused")
-        check("try again" in message, message)
+        clients = [t.spawn(f"reload{i}", [t.program("sagatectl"), "-s", s.socket, "reload"]) for i in range(2)]
+        wait_for(lambda: not all(c.alive() for c in clients), "a second reload is refused")
+        refused, = [c for c in clients if not c.alive()]
+        check("a reload is under way; try again" in refused.log(), refused.log())
+        for _ in range(2):
+            os.kill(pids["supervisor"], signal.SIGHUP)  # is remembered
     finally:
-        os.kill(data, signal.SIGCONT)
-    first.join(15)
-    equal([r["ok"] for r in results], [True], "the first reload")
+        os.kill(pids["data"], signal.SIGCONT)
+    equal(sorted(c.wait() for c in clients), [0, 1], "exit status of the two")
+    wait_for(lambda: s.ctl("status")["generation"] == 2, "the reload of SIGHUP")
     s.ctl("reload")
-
-
-def under_way(s):
-    done = s.t.run([s.t.program("sagatectl"), "-s", s.socket, "reload"])
-    text = (done.stderr + done.stdout).decode()
-    return text if done.returncode != 0 and "under way" in text else None
+    equal(s.ctl("status")["generation"], 3, "signals during a reload make one more")
 
 
 def test_reload_fails_when_a_process_dies(t):
