@@ -150,6 +150,7 @@ static bool fields(struct walk *walk, struct plane_message *m)
         return true;
     case PLANE_CONFIG_COMMIT:
         NUMBER(m->config_commit.generation);
+        NUMBER(m->config_commit.check_only);
         return true;
     case PLANE_CONFIG_RESULT:
         NUMBER(m->config_result.generation);
@@ -170,6 +171,11 @@ static bool fields(struct walk *walk, struct plane_message *m)
         NUMBER(m->processes.data);
         NUMBER(m->processes.control_restarts);
         NUMBER(m->processes.data_restarts);
+        return true;
+    case PLANE_STATE:
+        NUMBER(m->state.drain);
+        NUMBER(m->state.log_level_set);
+        NUMBER(m->state.log_level);
         return true;
     case PLANE_TYPE_END:
         break;

@@ -48,6 +48,8 @@ enum plane_type {
     // supervisor -> control
     PLANE_RELOAD_RESULT,
     PLANE_PROCESSES, // process ids and restart counts
+    // control -> supervisor when it changes, and back to the next control process before its first CONFIG_COMMIT
+    PLANE_STATE, // what the operator has ordered and no file holds
     PLANE_TYPE_END
 };
 
@@ -136,6 +138,7 @@ struct plane_socket {
 };
 struct plane_config_commit {
     uint64_t generation;
+    uint8_t check_only; // 1: say whether it would be taken, and drop it
 };
 struct plane_config_result {
     uint64_t generation;
@@ -153,6 +156,11 @@ struct plane_reload_result {
 struct plane_processes {
     int64_t supervisor, control, data; // process ids; 0: not running
     uint32_t control_restarts, data_restarts;
+};
+struct plane_state {
+    uint8_t drain;
+    uint8_t log_level_set; // 1: log_level holds until the next reload
+    uint8_t log_level;     // enum log_level
 };
 
 struct plane_message {
@@ -184,6 +192,7 @@ struct plane_message {
         struct plane_reload reload;
         struct plane_reload_result reload_result;
         struct plane_processes processes;
+        struct plane_state state;
     };
 };
 

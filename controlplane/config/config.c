@@ -118,3 +118,44 @@ void config_free(struct config *config)
     free(config->text);
     free(config);
 }
+
+// Whether the text was different; `failed` when there was no memory to change it.
+static bool keep_text(char **text, const char *running, bool *failed)
+{
+    if (strcmp(*text, running) == 0)
+        return false;
+    char *copy = strdup(running);
+    if (copy == NULL) {
+        *failed = true;
+        return true;
+    }
+    free(*text);
+    *text = copy;
+    return true;
+}
+
+static bool keep_number(unsigned *number, unsigned running)
+{
+    bool differs = *number != running;
+    *number = running;
+    return differs;
+}
+
+int config_keep_fixed(struct config *config, const struct config *running)
+{
+    bool failed = false;
+    bool changed = keep_text(&config->process.user, running->process.user, &failed);
+    changed |= keep_text(&config->process.control_user, running->process.control_user, &failed);
+    changed |= keep_text(&config->process.state_directory, running->process.state_directory, &failed);
+    changed |= keep_number(&config->process.workers, running->process.workers);
+    changed |= keep_number(&config->limits.associations, running->limits.associations);
+    if (!changed)
+        return 0;
+    char *text = failed ? NULL : config_write_text(config);
+    if (text == NULL)
+        return SAGATE_ENOMEM;
+    secret_zero(config->text, strlen(config->text));
+    free(config->text);
+    config->text = text;
+    return 1;
+}

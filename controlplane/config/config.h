@@ -147,6 +147,11 @@ int config_load(const char *path, struct config **config, struct config_errors *
 // The same from the text that config.text of another process holds (checked again: it crosses a process boundary).
 int config_parse(const char *text, struct config **config, struct config_errors *errors);
 
+// Gives `config` the values of `running` for what only a new start changes: process.workers, user, control_user,
+// state_directory and limits.associations; its text follows. 1 when one of them was different, 0 when none was,
+// SAGATE_ENOMEM (then config_free is all that may be done with it).
+int config_keep_fixed(struct config *config, const struct config *running);
+
 void config_free(struct config *config); // zeroises secrets; NULL is allowed
 
 // What the configuration would do, for people ("sagate -t"); a string to free, NULL when memory is short.

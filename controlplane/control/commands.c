@@ -173,6 +173,17 @@ static void reload(struct control *control, struct control_request *request, con
     operations_reload(control, request);
 }
 
+// So that the order outlives this process.
+static void tell_supervisor(const struct control *control)
+{
+    const struct plane_message message = {.type = PLANE_STATE,
+                                          .state = {.drain = control->draining ? 1 : 0,
+                                                    .log_level_set = control->log_level_set ? 1 : 0,
+                                                    .log_level = (uint8_t)log_get_level()}};
+    if (plane_send(control->supervisor_fd, &message, -1) != SAGATE_OK)
+        log_warning("control: the supervisor has not taken the order; it would be lost if this process ended");
+}
+
 static void drain(struct control *control, struct control_request *request, const json_t *command)
 {
     const json_t *on = json_object_get(command, "on");
@@ -185,6 +196,7 @@ static void drain(struct control *control, struct control_request *request, cons
         log_info("control: drain %s", control->draining ? "on" : "off");
         struct plane_message message = {.type = PLANE_DRAIN, .drain = {.on = control->draining ? 1 : 0}};
         workers_broadcast(control->workers, &message);
+        tell_supervisor(control);
     }
     control_request_answer(request, json_pack("{s:b}", "drain", control->draining ? 1 : 0));
 }
@@ -203,6 +215,7 @@ static void log_level(struct control *control, struct control_request *request, 
         log_set_level(level);
         struct plane_message message = {.type = PLANE_LOG_LEVEL, .log_level = {.level = (uint8_t)level}};
         workers_broadcast(control->workers, &message);
+        tell_supervisor(control);
     }
     control_request_answer(request, json_pack("{s:s}", "log_level", log_level_name(level)));
 }

@@ -220,6 +220,23 @@ static void take_sockets(struct control *control)
     }
 }
 
+// Whether a configuration came that may take the place of the one in force.
+static int check_text(struct control *control)
+{
+    struct pending *pending = &control->pending;
+    if (pending->config == NULL) {
+        if (pending->errors.count == 0)
+            complain(&pending->errors, "no configuration came before its commit");
+        return pending->config_result < 0 ? pending->config_result : SAGATE_ECONFIG;
+    }
+    if (control->config != NULL &&
+        strcmp(control->config->process.state_directory, pending->config->process.state_directory) != 0) {
+        complain(&pending->errors, "setting 'process.state_directory' cannot change by a reload; restart sagate");
+        return SAGATE_ECONFIG;
+    }
+    return SAGATE_OK;
+}
+
 static void warn(const struct control *control)
 {
     if (!control->running && secret_unlocked_bytes() > 0)
@@ -231,22 +248,36 @@ static void warn(const struct control *control)
                     control->file->short_keys, CREDENTIALS_KEY_SHORT);
 }
 
+// Whether apply would succeed, as far as that can be known before it is done.
+static int check(struct control *control)
+{
+    struct pending *pending = &control->pending;
+    struct credentials *file = NULL;
+    char problem[256];
+    int result = check_text(control);
+    if (result == SAGATE_OK && !control->running) {
+        complain(&pending->errors, "there is no configuration yet that a check could leave in force");
+        result = SAGATE_EINVAL;
+    }
+    if (result == SAGATE_OK)
+        result = read_file(control, &file);
+    if (result == SAGATE_OK) {
+        result = resolver_check(control->resolver, file, control->run_time, problem, sizeof problem);
+        if (result < 0)
+            complain(&pending->errors, "%s", problem);
+    }
+    credentials_free(file);
+    return result;
+}
+
 static int apply(struct control *control)
 {
     struct pending *pending = &control->pending;
     struct credentials *file = NULL;
     char problem[256];
-    if (pending->config == NULL) {
-        if (pending->errors.count == 0)
-            complain(&pending->errors, "no configuration came before its commit");
-        return pending->config_result < 0 ? pending->config_result : SAGATE_ECONFIG;
-    }
-    if (control->config != NULL &&
-        strcmp(control->config->process.state_directory, pending->config->process.state_directory) != 0) {
-        complain(&pending->errors, "setting 'process.state_directory' cannot change by a reload; restart sagate");
-        return SAGATE_ECONFIG;
-    }
-    int result = read_file(control, &file);
+    int result = check_text(control);
+    if (result == SAGATE_OK)
+        result = read_file(control, &file);
     if (result == SAGATE_OK)
         result = open_state(control);
     if (result == SAGATE_OK) {
@@ -267,8 +298,11 @@ static int apply(struct control *control)
     control->config = pending->config;
     pending->config = NULL;
     control->generation = pending->generation;
-    log_set_level(control->config->process.log_level);
-    control->log_level_set = false;
+    // A level by command holds until the next reload, even if the process that took the command is gone.
+    if (control->running || !control->log_level_set) {
+        log_set_level(control->config->process.log_level);
+        control->log_level_set = false;
+    }
     warn(control);
     return SAGATE_OK;
 }
@@ -294,7 +328,7 @@ static void send_result(struct control *control, uint64_t generation, int result
         log_error("control: the supervisor does not take the answer to a configuration");
 }
 
-static void commit(struct control *control, uint64_t generation)
+static void commit(struct control *control, uint64_t generation, bool check_only)
 {
     struct pending *pending = &control->pending;
     bool first = !control->running;
@@ -303,9 +337,9 @@ static void commit(struct control *control, uint64_t generation)
         complain(&pending->errors, "configuration %llu was not begun", (unsigned long long)generation);
         result = SAGATE_ECONFIG;
     } else {
-        result = apply(control);
+        result = check_only ? check(control) : apply(control);
     }
-    if (result == SAGATE_OK) {
+    if (result == SAGATE_OK && !check_only) {
         control->reloads++;
         control->running = true;
         workers_set_count(control->workers, control->config->process.workers);
@@ -314,7 +348,7 @@ static void commit(struct control *control, uint64_t generation)
         else
             control_send_sets(control);
         control_schedule_expiry(control);
-    } else {
+    } else if (result != SAGATE_OK) {
         control->reloads_failed++;
     }
     send_result(control, generation, result);
@@ -339,6 +373,15 @@ static void take_processes(struct control *control, const struct plane_processes
     control->processes_known = true;
     if (replaced)
         workers_probe(control->workers);
+}
+
+// What the control process before this one was ordered.
+static void take_state(struct control *control, const struct plane_state *state)
+{
+    control->draining = state->drain == 1;
+    control->log_level_set = state->log_level_set == 1 && state->log_level <= LOG_LEVEL_DEBUG;
+    if (control->log_level_set)
+        log_set_level((enum log_level)state->log_level);
 }
 
 // Takes `*fd` out when it is used.
@@ -368,13 +411,16 @@ static void take_message(struct control *control, const struct plane_message *me
         take_socket(pending, message->socket.name, fd);
         break;
     case PLANE_CONFIG_COMMIT:
-        commit(control, message->config_commit.generation);
+        commit(control, message->config_commit.generation, message->config_commit.check_only == 1);
         break;
     case PLANE_RELOAD_RESULT:
         operations_reload_result(control, &message->reload_result);
         break;
     case PLANE_PROCESSES:
         take_processes(control, &message->processes);
+        break;
+    case PLANE_STATE:
+        take_state(control, &message->state);
         break;
     default:
         log_warning("control: message of type %d from the supervisor is not one for control", (int)message->type);

@@ -9,7 +9,9 @@
 //
 // The supervisor sends CONFIG_BEGIN, CONFIG_TEXT, CONFIG_FILE (the credentials file), CHANNEL (one per worker), STATS,
 // SOCKET ("control", "metrics"), CONFIG_COMMIT and gets CONFIG_RESULT. At a reload the same without what has not
-// changed; on an error the former state stays. CHANNEL and STATS take effect at once, in and outside such a sequence.
+// changed; on an error the former state stays. CONFIG_COMMIT with `check_only` gets the same answer and changes
+// nothing. STATE, before the first commit, repeats what the process before was ordered; it is sent back when it
+// changes. CHANNEL and STATS take effect at once, in and outside such a sequence.
 // Exit status for the process: 0 after an orderly end, 1 when it could not begin.
 int control_main(int supervisor_fd);
 

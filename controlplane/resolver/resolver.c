@@ -328,18 +328,37 @@ static void tell_differences(struct resolver *resolver, struct set *new)
     }
 }
 
+// set_make with a text for every failure, after which nothing is left of the set.
+static int try_make(const struct resolver *resolver, const struct credentials *file, const struct credentials *run_time,
+                    struct set *new, char *problem, size_t problem_len)
+{
+    (void)snprintf(problem, problem_len, "%s", "");
+    int result = set_make(new, file, run_time, resolver->registrations, problem, problem_len);
+    if (result >= 0)
+        return SAGATE_OK;
+    if (problem[0] == '\0')
+        (void)snprintf(problem, problem_len, "credentials: %s", sagate_strerror(result));
+    set_free(new);
+    return result;
+}
+
+int resolver_check(const struct resolver *resolver, const struct credentials *file, const struct credentials *run_time,
+                   char *problem, size_t problem_len)
+{
+    struct set set = {0};
+    int result = try_make(resolver, file, run_time, &set, problem, problem_len);
+    if (result == SAGATE_OK)
+        set_free(&set);
+    return result;
+}
+
 int resolver_apply(struct resolver *resolver, const struct credentials *file, const struct credentials *run_time,
                    char *problem, size_t problem_len)
 {
     struct set new = {0};
-    (void)snprintf(problem, problem_len, "%s", "");
-    int result = set_make(&new, file, run_time, resolver->registrations, problem, problem_len);
-    if (result < 0) {
-        if (problem[0] == '\0')
-            (void)snprintf(problem, problem_len, "credentials: %s", sagate_strerror(result));
-        set_free(&new);
+    int result = try_make(resolver, file, run_time, &new, problem, problem_len);
+    if (result != SAGATE_OK)
         return result;
-    }
     tell_differences(resolver, &new);
     set_free(&resolver->set);
     resolver->set = new;

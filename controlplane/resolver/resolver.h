@@ -59,6 +59,10 @@ void resolver_free(struct resolver *resolver); // NULL is allowed
 int resolver_apply(struct resolver *resolver, const struct credentials *file, const struct credentials *run_time,
                    char *problem, size_t problem_len);
 
+// Whether resolver_apply would take these sets: returns as it does, and nothing changes in any case.
+int resolver_check(const struct resolver *resolver, const struct credentials *file, const struct credentials *run_time,
+                   char *problem, size_t problem_len);
+
 // Who is this? The slices and the principal live until the next change.
 void resolver_resolve(struct resolver *resolver, struct slice identity, int64_t now, struct resolver_answer *answer);
 

@@ -4,7 +4,7 @@
 #define SAGATE_CONTROLPLANE_SUPERVISOR_INTERNAL_H
 
 #include "common/plane.h"
-#include "controlplane/supervisor/sockets.h"
+#include "controlplane/supervisor/generation.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -18,25 +18,34 @@ struct child {
     int fd;    // socket to it; -1: not running
     bool ready;
     uint32_t restarts;
+    uint32_t early_ends; // in a row: it lived only for a short while
     uint64_t started_ms, start_at_ms;
+    uint64_t asked;                     // number of the generation that was handed to it last
+    bool checking;                      // it was to check it only
+    uint64_t answer_by_ms;              // deadline of its answer; 0: none is due
+    int control_socket, metrics_socket; // that it has; -1: none
 };
 
+// Control checks, the data process takes the configuration, control takes it. Before the second is done nothing has
+// changed anywhere; after it the new generation is the one in use, whatever becomes of control.
+enum reload_step { RELOAD_IDLE, RELOAD_CHECK, RELOAD_DATA, RELOAD_CONTROL };
+
 struct reload {
-    bool active;
-    uint64_t ticket; // of the control socket's client; 0: SIGHUP
-    uint64_t deadline_ms;
-    struct config *config;
-    struct sockets sockets;
-    char note[256];
+    enum reload_step step;
+    uint64_t ticket;         // of the control socket's client; 0: SIGHUP
+    struct generation *next; // until the data process has taken it
 };
 
 struct supervisor {
     const char *config_path;
-    struct config *config;
-    struct sockets sockets;
+    struct generation *now;
+    // The generation that the control process has taken last, when it is not `now`. A control process that is started
+    // then gets this one first, so that it can tell the workers which credentials have changed since.
+    struct generation *before;
     int channels[CONFIG_WORKERS_MAX][2]; // [0]: control's end, [1]: the worker's
     int stats_fd, signal_fd;
-    uint64_t generation;
+    uint64_t last_number;
+    struct plane_state state;
     struct child children[CHILD_COUNT];
     struct reload reload;
     bool reload_again, stopping, failed, once_ready;

@@ -1,4 +1,4 @@
-// The supervisor's loop: children, signals, reloads.
+// The supervisor's loop: children and signals.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/supervisor/supervisor.h"
 
@@ -8,6 +8,7 @@
 #include "common/stats.h"
 #include "controlplane/supervisor/handover.h"
 #include "controlplane/supervisor/internal.h"
+#include "controlplane/supervisor/reload.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,21 +19,23 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum {
     RESTART_FAST_MS = 5000, // a child that lived shorter is started again only after a while
-    RESTART_WAIT_MS = 500,
+    RESTART_WAIT_MS = 500,  // which doubles each time,
+    RESTART_DOUBLINGS = 4,  // to 8 s
     STOP_MS = 10000,
-    RELOAD_MS = 20000,
     PAGE = 4096,
 };
 
 static void spawn(struct supervisor *supervisor, struct child *child)
 {
     int pair[2];
+    child->start_at_ms = clock_ms() + RESTART_WAIT_MS; // should it not succeed
     if (plane_pair(pair) != SAGATE_OK) {
         log_error("cannot make a socket pair: %s", strerror(errno));
         return;
@@ -66,7 +69,11 @@ static void spawn(struct supervisor *supervisor, struct child *child)
     child->fd = pair[0];
     child->started_ms = clock_ms();
     child->ready = false;
-    (void)handover_config(supervisor, child, supervisor->config, &supervisor->sockets, true);
+    child->control_socket = child->metrics_socket = -1;
+    bool behind = child == &supervisor->children[CHILD_CONTROL] && supervisor->before != NULL;
+    log_info("the %s process is %d", child->role, (int)pid);
+    if (handover_config(supervisor, child, behind ? supervisor->before : supervisor->now, true, false) != SAGATE_OK)
+        (void)kill(pid, SIGKILL);
 }
 
 static void tell_processes(struct supervisor *supervisor)
@@ -92,7 +99,47 @@ static void describe_exit(const struct child *child, int status)
         log_error("the %s process (%d) ended with status %d", child->role, (int)child->pid, WEXITSTATUS(status));
 }
 
-static void reload_finish(struct supervisor *supervisor, int result, const char *text);
+static void receive(struct supervisor *supervisor, struct child *child);
+
+// When a child that has ended is started again: at once, but after a while if it keeps ending soon.
+static void schedule_restart(struct child *child)
+{
+    uint64_t now = clock_ms();
+    if (now - child->started_ms >= RESTART_FAST_MS)
+        child->early_ends = 0;
+    uint32_t doublings = child->early_ends == 0 ? 0 : child->early_ends - 1;
+    if (doublings > RESTART_DOUBLINGS)
+        doublings = RESTART_DOUBLINGS;
+    child->start_at_ms = now + (child->early_ends == 0 ? 0 : (uint64_t)RESTART_WAIT_MS << doublings);
+    child->early_ends++;
+    child->restarts++;
+}
+
+static void on_child_end(struct supervisor *supervisor, struct child *child, int status)
+{
+    // A child that is told to stop before it has set itself up ends by the signal.
+    bool clean = (WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+                 (supervisor->stopping && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    if (!supervisor->stopping || !clean)
+        describe_exit(child, status);
+    if (!clean && supervisor->stopping)
+        supervisor->failed = true;
+    child->pid = 0;
+    receive(supervisor, child); // what it has said before
+    close(child->fd);
+    child->fd = -1;
+    child->ready = false;
+    child->answer_by_ms = 0;
+    if (supervisor->stopping)
+        return;
+    if (!supervisor->once_ready) {
+        // What fails at the first start fails for a reason that a restart does not change.
+        supervisor->stopping = supervisor->failed = true;
+        return;
+    }
+    schedule_restart(child);
+    reload_on_end(supervisor, child);
+}
 
 static void reap(struct supervisor *supervisor)
 {
@@ -100,30 +147,8 @@ static void reap(struct supervisor *supervisor)
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         for (size_t i = 0; i < CHILD_COUNT; i++) {
-            struct child *child = &supervisor->children[i];
-            if (child->pid != pid)
-                continue;
-            bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-            if (!supervisor->stopping || !clean)
-                describe_exit(child, status);
-            if (!clean && supervisor->stopping)
-                supervisor->failed = true;
-            close(child->fd);
-            child->fd = -1;
-            child->pid = 0;
-            bool was_ready = child->ready;
-            uint64_t lived = clock_ms() - child->started_ms;
-            child->start_at_ms = clock_ms() + (lived < RESTART_FAST_MS && child->restarts > 0 ? RESTART_WAIT_MS : 0);
-            if (supervisor->stopping)
-                continue;
-            if (!was_ready && !supervisor->once_ready) {
-                // What fails at the first start fails for a reason that a restart does not change.
-                supervisor->stopping = supervisor->failed = true;
-                continue;
-            }
-            child->restarts++;
-            if (supervisor->reload.active)
-                reload_finish(supervisor, SAGATE_EGONE, "a process ended during the reload");
+            if (supervisor->children[i].pid == pid)
+                on_child_end(supervisor, &supervisor->children[i], status);
         }
     }
 }
@@ -135,106 +160,7 @@ static void start_due(struct supervisor *supervisor)
         if (child->pid != 0 || clock_ms() < child->start_at_ms)
             continue;
         spawn(supervisor, child);
-        log_info("the %s process is %d", child->role, (int)child->pid);
         tell_processes(supervisor);
-    }
-}
-
-static void reload_finish(struct supervisor *supervisor, int result, const char *text)
-{
-    struct reload *reload = &supervisor->reload;
-    if (result == SAGATE_OK) {
-        handover_mark_sent(&reload->sockets);
-        sockets_close(&supervisor->sockets, &reload->sockets);
-        supervisor->sockets = reload->sockets;
-        config_free(supervisor->config);
-        supervisor->config = reload->config;
-        log_set_level(supervisor->config->process.log_level);
-        log_info("reload %llu: the new configuration is in use%s%s", (unsigned long long)supervisor->generation,
-                 text[0] == '\0' ? "" : "; ", text);
-    } else {
-        sockets_close(&reload->sockets, &supervisor->sockets);
-        config_free(reload->config);
-        log_error("reload: the old configuration stays in use: %s", text);
-    }
-    if (reload->ticket != 0 && supervisor->children[CHILD_CONTROL].fd >= 0) {
-        const struct plane_message message = {
-            .type = PLANE_RELOAD_RESULT,
-            .reload_result = {.ticket = reload->ticket, .result = result, .text = slice_text(text)}};
-        (void)plane_send(supervisor->children[CHILD_CONTROL].fd, &message, -1);
-    }
-    *reload = (struct reload){0};
-}
-
-// What only a restart can change keeps its value; says so.
-static void keep_fixed(struct supervisor *supervisor, const struct config *next, char *note, size_t note_cap)
-{
-    const struct config_process *now = &supervisor->config->process;
-    note[0] = '\0';
-    if (next->process.workers != now->workers || strcmp(next->process.user, now->user) != 0 ||
-        strcmp(next->process.control_user, now->control_user) != 0 ||
-        strcmp(next->process.state_directory, now->state_directory) != 0 ||
-        next->limits.associations != supervisor->config->limits.associations)
-        (void)snprintf(note, note_cap,
-                       "changes of process.workers, user, control_user, state_directory and limits.associations take "
-                       "effect at the next start");
-}
-
-static void reload_begin(struct supervisor *supervisor, uint64_t ticket)
-{
-    struct reload *reload = &supervisor->reload;
-    char error[4096] = "";
-    if (reload->active) {
-        supervisor->reload_again = true;
-        return;
-    }
-    *reload = (struct reload){.active = true, .ticket = ticket, .deadline_ms = clock_ms() + RELOAD_MS};
-    sockets_init(&reload->sockets, supervisor->sockets.workers);
-    int result = handover_load(supervisor->config_path, &reload->config, error, sizeof error);
-    if (result == SAGATE_OK)
-        result = sockets_open(reload->config, &supervisor->sockets, &reload->sockets, error, sizeof error);
-    if (result == SAGATE_OK && supervisor->children[CHILD_DATA].fd < 0) {
-        result = SAGATE_EGONE;
-        (void)snprintf(error, sizeof error, "the data process is being started");
-    }
-    if (result != SAGATE_OK) {
-        reload_finish(supervisor, result, error);
-        return;
-    }
-    keep_fixed(supervisor, reload->config, reload->note, sizeof reload->note);
-    supervisor->generation++;
-    // First the data process, which may still find a certificate unusable; control then only follows.
-    (void)handover_config(supervisor, &supervisor->children[CHILD_DATA], reload->config, &reload->sockets, false);
-}
-
-static void on_config_result(struct supervisor *supervisor, struct child *child,
-                             const struct plane_config_result *result)
-{
-    char text[4096];
-    (void)snprintf(text, sizeof text, "%.*s", (int)result->text.len, (const char *)result->text.data);
-    if (!supervisor->reload.active || !child->ready) {
-        if (result->result != 0) {
-            log_error("%s: %s", child->role, text);
-            return;
-        }
-        child->ready = true;
-        bool all = supervisor->children[CHILD_CONTROL].ready && supervisor->children[CHILD_DATA].ready;
-        if (all && !supervisor->once_ready) {
-            supervisor->once_ready = true;
-            log_info("ready: version %s, %zu listeners, %u workers", SAGATE_VERSION, supervisor->config->listener_count,
-                     supervisor->sockets.workers);
-        }
-        return;
-    }
-    if (result->result != 0) {
-        reload_finish(supervisor, result->result, text);
-    } else if (child == &supervisor->children[CHILD_DATA] && supervisor->children[CHILD_CONTROL].fd >= 0) {
-        (void)handover_config(supervisor, &supervisor->children[CHILD_CONTROL], supervisor->reload.config,
-                              &supervisor->reload.sockets, false);
-    } else {
-        char note[sizeof supervisor->reload.note];
-        memcpy(note, supervisor->reload.note, sizeof note);
-        reload_finish(supervisor, SAGATE_OK, note);
     }
 }
 
@@ -243,13 +169,16 @@ static void receive(struct supervisor *supervisor, struct child *child)
     static uint8_t buffer[PLANE_MESSAGE_MAX];
     struct plane_message message;
     int fd = -1;
+    bool control = child == &supervisor->children[CHILD_CONTROL];
     while (child->fd >= 0 && plane_receive(child->fd, buffer, &message, &fd) == SAGATE_OK) {
         if (fd >= 0)
             close(fd);
         if (message.type == PLANE_CONFIG_RESULT)
-            on_config_result(supervisor, child, &message.config_result);
-        else if (message.type == PLANE_RELOAD && child == &supervisor->children[CHILD_CONTROL])
+            reload_on_result(supervisor, child, &message.config_result);
+        else if (message.type == PLANE_RELOAD && control)
             reload_begin(supervisor, message.reload.ticket);
+        else if (message.type == PLANE_STATE && control)
+            supervisor->state = message.state;
         else
             log_error("unexpected message %d from the %s process", (int)message.type, child->role);
     }
@@ -314,18 +243,14 @@ static void loop(struct supervisor *supervisor)
                     (void)kill(supervisor->children[i].pid, SIGKILL);
             }
         }
-        if (supervisor->reload.active && clock_ms() > supervisor->reload.deadline_ms)
-            reload_finish(supervisor, SAGATE_ETIMEOUT, "no answer in time");
-        if (supervisor->reload_again && !supervisor->reload.active) {
-            supervisor->reload_again = false;
-            reload_begin(supervisor, 0);
-        }
+        reload_overdue(supervisor);
+        reload_remembered(supervisor);
     }
 }
 
 static int make_shared(struct supervisor *supervisor)
 {
-    unsigned workers = supervisor->sockets.workers;
+    unsigned workers = supervisor->now->sockets.workers;
     size_t stride = (sizeof(struct stats) + PAGE - 1) / PAGE * PAGE;
     supervisor->stats_fd = memfd_create("sagate-stats", MFD_CLOEXEC);
     if (supervisor->stats_fd < 0 || ftruncate(supervisor->stats_fd, (off_t)(stride * workers)) != 0)
@@ -352,7 +277,9 @@ static int catch_signals(void)
 
 static void release(struct supervisor *supervisor)
 {
-    sockets_close(&supervisor->sockets, NULL);
+    generation_free(supervisor->reload.next, &supervisor->now->sockets);
+    generation_free(supervisor->before, &supervisor->now->sockets);
+    generation_free(supervisor->now, NULL);
     for (unsigned i = 0; i < CONFIG_WORKERS_MAX; i++) {
         for (int j = 0; j < 2; j++) {
             if (supervisor->channels[i][j] > 0)
@@ -362,7 +289,20 @@ static void release(struct supervisor *supervisor)
     if (supervisor->stats_fd >= 0)
         close(supervisor->stats_fd);
     close(supervisor->signal_fd);
-    config_free(supervisor->config);
+}
+
+// Listeners for each worker and copies of files take many descriptors; copies are locked in memory.
+static void raise_limits(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_MEMLOCK, &limit);
+    }
 }
 
 int supervisor_run(const char *config_path)
@@ -373,20 +313,20 @@ int supervisor_run(const char *config_path)
     supervisor.stats_fd = -1;
     supervisor.children[CHILD_CONTROL] = (struct child){.role = "control", .fd = -1};
     supervisor.children[CHILD_DATA] = (struct child){.role = "data", .fd = -1};
-    if (handover_load(config_path, &supervisor.config, error, sizeof error) != SAGATE_OK) {
+    raise_limits();
+    if (generation_load(config_path, NULL, &supervisor.now, error, sizeof error) != SAGATE_OK) {
         (void)fprintf(stderr, "%s\n", error);
         return EXIT_FAILURE;
     }
-    log_set_level(supervisor.config->process.log_level);
+    const struct config *config = supervisor.now->config;
+    log_set_level(config->process.log_level);
     supervisor.signal_fd = catch_signals();
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     struct sockets none;
-    sockets_init(&none, supervisor.config->process.workers);
-    int result = handover_directories(supervisor.config, error, sizeof error);
+    sockets_init(&none, config->process.workers);
+    int result = generation_directories(config, error, sizeof error);
     if (result == SAGATE_OK)
-        result = sockets_open(supervisor.config, &none, &supervisor.sockets, error, sizeof error);
-    else
-        sockets_init(&supervisor.sockets, 0);
+        result = sockets_open(config, &none, &supervisor.now->sockets, error, sizeof error);
     if (result == SAGATE_OK && make_shared(&supervisor) != SAGATE_OK) {
         result = SAGATE_ESYS;
         (void)snprintf(error, sizeof error, "cannot make shared memory: %s", strerror(errno));
@@ -396,8 +336,8 @@ int supervisor_run(const char *config_path)
         release(&supervisor);
         return EXIT_FAILURE;
     }
-    supervisor.children[CHILD_CONTROL].user = strdup(supervisor.config->process.control_user);
-    supervisor.children[CHILD_DATA].user = strdup(supervisor.config->process.user);
+    supervisor.children[CHILD_CONTROL].user = strdup(config->process.control_user);
+    supervisor.children[CHILD_DATA].user = strdup(config->process.user);
     loop(&supervisor);
     free(supervisor.children[CHILD_CONTROL].user);
     free(supervisor.children[CHILD_DATA].user);
@@ -408,14 +348,15 @@ int supervisor_run(const char *config_path)
 int supervisor_check(const char *config_path)
 {
     char error[8192] = "";
-    struct config *config = NULL;
-    if (handover_load(config_path, &config, error, sizeof error) != SAGATE_OK) {
+    struct generation *generation = NULL;
+    raise_limits();
+    if (generation_load(config_path, NULL, &generation, error, sizeof error) != SAGATE_OK) {
         (void)fprintf(stderr, "%s\n", error);
         return EXIT_FAILURE;
     }
-    char *text = config_describe(config);
+    char *text = config_describe(generation->config);
     printf("%s", text == NULL ? "" : text);
     free(text);
-    config_free(config);
+    generation_free(generation, NULL);
     return EXIT_SUCCESS;
 }

@@ -1,10 +1,12 @@
 # The operator's side: sagatectl, reload, metrics.
 # SPDX-License-Identifier: GPL-3.0-or-later
 import json
+import os
 import signal
+import socket
 import stat
 
-from lib import Credential, DEV1, DEV2, Sagate, check, equal, free_port, merge, openssl_psk, wait_for
+from lib import Credential, DEV1, DEV2, Sagate, check, equal, free_port, merge, openssl_psk, settle, wait_for
 
 KEYS = [c.key for c in (DEV1, DEV2)] + [c.hex for c in (DEV1, DEV2)]
 
@@ -153,6 +155,68 @@ def test_bad_reload_changes_nothing(t):
         (s.dir / "credentials.conf").chmod(0o600)
         s.ctl("reload")
         equal(use(stream), 2000)
+
+
+def test_fixed_settings_keep_their_values(t):
+    s = Sagate(t, overrides={"process": {"workers": 2}})
+    process = s.settings["process"]
+    for workers, folder in ((1, "elsewhere"), (3, "nowhere")):
+        process["workers"], process["state_directory"] = workers, str(s.dir / folder)
+        s.settings["limits"]["associations"] = 1
+        s.write()
+        check("next start" in s.ctl("reload")["text"], "the operator is not told")
+        equal(s.ready(), True, "ready")
+        equal(s.ctl("status")["workers"], {"configured": 2, "present": 2})
+        for _ in range(4):  # the kernel chooses the worker
+            with s.tls(DEV1) as stream:
+                equal(use(stream), 2000)
+
+
+def test_second_reload_is_refused_at_once(t):
+    s = Sagate(t)
+    pids = s.pids()
+    os.kill(pids["data"], signal.SIGSTOP)  # so that the first takes its time
+    try:
+        clients = [t.spawn(f"reload{i}", [t.program("sagatectl"), "-s", s.socket, "reload"]) for i in range(2)]
+        wait_for(lambda: not all(c.alive() for c in clients), "a second reload is refused")
+        refused, = [c for c in clients if not c.alive()]
+        check("a reload is under way; try again" in refused.log(), refused.log())
+        for _ in range(2):
+            os.kill(pids["supervisor"], signal.SIGHUP)  # is remembered
+    finally:
+        os.kill(pids["data"], signal.SIGCONT)
+    equal(sorted(c.wait() for c in clients), [0, 1], "exit status of the two")
+    wait_for(lambda: s.ctl("status")["generation"] == 2, "the reload of SIGHUP")
+    s.ctl("reload")
+    equal(s.ctl("status")["generation"], 3, "signals during a reload make one more")
+
+
+def test_reload_fails_when_a_process_dies(t):
+    s = Sagate(t)
+    extra = free_port()
+    s.settings["listeners"].append(merge(dict(s.settings["listeners"][1]), {"name": "tls2", "port": extra}))
+    s.write()
+    for count, name in enumerate(("control", "data"), 1):
+        before = s.pids()
+        os.kill(before[name], signal.SIGSTOP)
+        os.kill(before["supervisor"], signal.SIGHUP)
+        settle(0.5)
+        os.kill(before[name], signal.SIGKILL)
+        wait_for(lambda: s.process.log().count("the old configuration stays in use") == count, "the reload fails")
+        wait_for(lambda: back(s, name, before), f"the {name} process is back")
+        equal(s.ctl("status")["generation"], 0, "the configuration in use")
+        with socket.socket() as client:
+            check(client.connect_ex(("127.0.0.1", extra)) != 0, "the listener of a reload that failed answers")
+    s.ctl("reload")
+    with openssl_psk(t, extra, DEV1) as stream:
+        equal(use(stream), 2000, "the new listener")
+
+
+def back(s, name, before):
+    try:
+        return s.ready() and s.pids()[name] not in (0, before[name])
+    except AssertionError:
+        return False
 
 
 def test_drain(t):

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 
-from lib import DEV1, DEV2, Sagate, WILD_C, ae, check, equal, settle, wait_for
+from lib import Credential, DEV1, DEV2, Sagate, WILD_C, ae, check, equal, settle, wait_for
 
 
 def test_kill_9_under_traffic(t):
@@ -77,6 +77,89 @@ def test_handshake_waits_for_the_control_process(t):
     os.kill(s.pids()["control"], signal.SIGKILL)
     with s.tls(DEV1) as stream:  # at once, while there is no control process
         equal(stream.request("GET", "/cse-in", origin="Cdev1").rsc, 2000)
+
+
+def came_back(s, name, before):
+    try:
+        return s.ready() and s.pids()[name] not in (0, before[name])
+    except AssertionError:
+        return False
+
+
+def test_processes_return_without_their_files(t):
+    s = Sagate(t)
+    s.chain.rename(s.dir / "chain.away")
+    (s.dir / "credentials.conf").write_text("credentials = ( {")  # is being edited
+    before = s.pids()
+    for name in ("data", "control"):
+        os.kill(before[name], signal.SIGKILL)
+        wait_for(lambda: came_back(s, name, before), f"the {name} process is back")
+    with s.tls(DEV1) as stream:
+        equal(stream.request("GET", "/cse-in", origin="Cdev1").rsc, 2000)
+    s.ctl("reload", ok=False)
+    (s.dir / "chain.away").rename(s.chain)
+    s.write()
+    s.ctl("reload")
+
+
+def test_credential_that_goes_while_control_is_away(t):
+    s = Sagate(t)
+    with s.tls(DEV1) as gone, s.tls(DEV2) as stays:
+        equal(gone.request("GET", "/cse-in", origin="Cdev1").rsc, 2000)
+        equal(stays.request("GET", "/cse-in", origin="Cdev2").rsc, 2000)
+        before = s.pids()
+        s.credentials = [c for c in s.credentials if c is not DEV1]
+        s.write()
+        os.kill(before["control"], signal.SIGKILL)
+        wait_for(lambda: came_back(s, "control", before), "the control process is back")
+        s.ctl("reload")
+        check(gone.closed(), "the association of a removed credential stays open")
+        equal(stays.request("GET", "/cse-in", origin="Cdev2").rsc, 2000)
+
+
+def test_key_that_changes_while_control_dies_in_a_reload(t):
+    s = Sagate(t)
+    with s.tls(DEV1) as changed, s.tls(DEV2) as stays:
+        equal(changed.request("GET", "/cse-in", origin="Cdev1").rsc, 2000)
+        equal(stays.request("GET", "/cse-in", origin="Cdev2").rsc, 2000)
+        before = s.pids()
+        new = Credential(DEV1.identity, "another-key-0123456789", DEV1.ae_ids)
+        s.credentials = [new if c is DEV1 else c for c in s.credentials]
+        s.write()
+        # Control has checked the configuration and dies before it takes it; the data process takes it later.
+        os.kill(before["data"], signal.SIGSTOP)
+        os.kill(before["supervisor"], signal.SIGHUP)
+        settle(0.5)
+        os.kill(before["control"], signal.SIGKILL)
+        settle(0.2)
+        os.kill(before["data"], signal.SIGCONT)
+        wait_for(lambda: "the new configuration is in use" in s.process.log(), "the reload succeeds")
+        check(changed.closed(), "the association with the old key stays open")
+        equal(stays.request("GET", "/cse-in", origin="Cdev2").rsc, 2000)
+        wait_for(lambda: came_back(s, "control", before), "the control process is back")
+        equal(s.ctl("status")["generation"], 1, "the configuration in use")
+        with s.tls(new) as stream:
+            equal(stream.request("GET", "/cse-in", origin="Cdev1").rsc, 2000, "with the new key")
+
+
+def test_orders_survive(t):
+    s = Sagate(t)
+    s.ctl("drain", "on")
+    s.ctl("log", "level", "warning")
+    before = s.pids()
+    os.kill(before["control"], signal.SIGKILL)
+
+    def status():
+        try:
+            return s.ctl("status") if s.pids()["control"] != before["control"] else None
+        except AssertionError:
+            return None
+
+    found = wait_for(status, "the control process is back")
+    equal((found["drain"], found["log_level"]), (True, "warning"), "orders of the operator")
+    equal(s.get("/readyz")[0], 503, "readiness while draining")
+    s.ctl("drain", "off")
+    wait_for(s.ready, "ready again")
 
 
 def test_registrations_survive(t):

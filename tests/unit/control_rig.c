@@ -201,6 +201,18 @@ static void send_config(struct rig *rig)
     config_free(config);
 }
 
+static int commit(struct rig *rig, uint64_t generation, uint8_t check_only)
+{
+    struct plane_message message = {.type = PLANE_CONFIG_COMMIT,
+                                    .config_commit = {.generation = generation, .check_only = check_only}};
+    hand_over(rig, &message, -1);
+    rig_expect(rig, rig->supervisor, PLANE_CONFIG_RESULT, &message);
+    CU_ASSERT_EQUAL(message.config_result.generation, generation);
+    (void)snprintf(rig->text, sizeof rig->text, "%.*s", (int)message.config_result.text.len,
+                   message.config_result.text.data);
+    return message.config_result.result;
+}
+
 int rig_configure(struct rig *rig, uint64_t generation, bool all)
 {
     struct plane_message message = {.type = PLANE_CONFIG_BEGIN, .config_begin = {.generation = generation}};
@@ -218,13 +230,15 @@ int rig_configure(struct rig *rig, uint64_t generation, bool all)
         message.socket.name = slice_text("metrics");
         hand_over(rig, &message, rig->metrics_socket);
     }
-    message = (struct plane_message){.type = PLANE_CONFIG_COMMIT, .config_commit = {.generation = generation}};
+    return commit(rig, generation, 0);
+}
+
+int rig_check(struct rig *rig, uint64_t generation)
+{
+    struct plane_message message = {.type = PLANE_CONFIG_BEGIN, .config_begin = {.generation = generation}};
     hand_over(rig, &message, -1);
-    rig_expect(rig, rig->supervisor, PLANE_CONFIG_RESULT, &message);
-    CU_ASSERT_EQUAL(message.config_result.generation, generation);
-    (void)snprintf(rig->text, sizeof rig->text, "%.*s", (int)message.config_result.text.len,
-                   message.config_result.text.data);
-    return message.config_result.result;
+    send_config(rig);
+    return commit(rig, generation, 1);
 }
 
 int rig_next(struct rig *rig, int fd, struct plane_message *message)

@@ -47,6 +47,8 @@ int rig_stop(struct rig *rig); // closes the supervisor's socket; the exit statu
 
 // Hands over the configuration, with sockets, channels and counters when `all`. The result of CONFIG_RESULT.
 int rig_configure(struct rig *rig, uint64_t generation, bool all);
+// The same without these, to be checked only.
+int rig_check(struct rig *rig, uint64_t generation);
 
 // A message, waited for some seconds at most; its slices live until the next. SAGATE_OK or an error.
 int rig_next(struct rig *rig, int fd, struct plane_message *message);

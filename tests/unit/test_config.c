@@ -678,6 +678,27 @@ static void random_texts_never_crash(void)
     config_free(whole);
 }
 
+static void what_a_new_start_changes_is_kept(void)
+{
+    struct config *running =
+        good("process = { workers = 2; user = \"one\"; state_directory = \"/var/a\"; };\n" UPSTREAMS LISTENERS);
+    struct config *next = good("process = { workers = 3; user = \"two\"; state_directory = \"/var/b\"; log_level = "
+                               "\"error\"; };\nlimits = { associations = 77; };\n" UPSTREAMS LISTENERS);
+    struct config *parsed = NULL;
+    struct config_errors errors = {0};
+    CU_ASSERT_EQUAL(config_keep_fixed(next, running), 1);
+    CU_ASSERT_EQUAL(config_keep_fixed(next, running), 0);
+    CU_ASSERT_EQUAL_FATAL(config_parse(next->text, &parsed, &errors), SAGATE_OK);
+    CU_ASSERT_EQUAL(parsed->process.workers, 2);
+    CU_ASSERT_STRING_EQUAL(parsed->process.user, "one");
+    CU_ASSERT_STRING_EQUAL(parsed->process.state_directory, "/var/a");
+    CU_ASSERT_EQUAL(parsed->limits.associations, running->limits.associations);
+    CU_ASSERT_EQUAL(parsed->process.log_level, LOG_LEVEL_ERROR);
+    config_free(parsed);
+    config_free(next);
+    config_free(running);
+}
+
 static const struct unit_test tests[] = {
     {"the smallest configuration has the defaults", smallest_has_defaults},
     {"everything is read and survives", everything_is_read},
@@ -694,6 +715,7 @@ static const struct unit_test tests[] = {
     {"authorization is guarded", authorization_is_guarded},
     {"the example says the defaults", example_says_the_defaults},
     {"the reference is complete", reference_is_complete},
+    {"what a new start changes is kept", what_a_new_start_changes_is_kept},
     {"damaged texts never crash", random_texts_never_crash},
 };
 

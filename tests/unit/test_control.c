@@ -237,6 +237,65 @@ static void a_bad_configuration_changes_nothing(void)
     stop();
 }
 
+static void a_check_changes_nothing(void)
+{
+    struct plane_message message;
+    start();
+    rig_credentials(&rig, RIG_WITHOUT_NODE);
+    CU_ASSERT_EQUAL(rig_check(&rig, 2), SAGATE_OK);
+    resolve("node@x", &message);
+    CU_ASSERT_EQUAL(message.resolved.result, SAGATE_OK);
+    rig_credentials(&rig, "credentials = ( {");
+    CU_ASSERT_EQUAL(rig_check(&rig, 3), SAGATE_ECONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(rig.text, "credentials.conf"));
+    // What was checked is not what a commit without a configuration would take.
+    struct plane_message commit = {.type = PLANE_CONFIG_COMMIT, .config_commit = {.generation = 2}};
+    CU_ASSERT_EQUAL(plane_send(rig.supervisor, &commit, -1), SAGATE_OK);
+    rig_expect(&rig, rig.supervisor, PLANE_CONFIG_RESULT, &message);
+    CU_ASSERT_TRUE(message.config_result.result < 0);
+    resolve("node@x", &message);
+    CU_ASSERT_EQUAL(message.resolved.result, SAGATE_OK);
+    rig_credentials(&rig, RIG_WITHOUT_NODE);
+    CU_ASSERT_EQUAL(rig_configure(&rig, 4, false), SAGATE_OK);
+    rig_expect(&rig, rig.worker[0], PLANE_REVOKED, &message);
+    CU_ASSERT_TRUE(slice_is(message.revoked.credential_id, "12-node@x"));
+    stop();
+}
+
+static void a_check_needs_something_in_force(void)
+{
+    rig_create(&rig);
+    rig_credentials(&rig, RIG_USUAL);
+    rig_spawn(&rig);
+    CU_ASSERT_TRUE(rig_check(&rig, 1) < 0);
+    CU_ASSERT_EQUAL(rig_configure(&rig, 2, true), SAGATE_OK);
+    stop();
+}
+
+static void orders_outlive_the_process(void)
+{
+    struct plane_message message;
+    const struct plane_message state = {.type = PLANE_STATE,
+                                        .state = {.drain = 1, .log_level_set = 1, .log_level = LOG_LEVEL_ERROR}};
+    rig_create(&rig);
+    rig_credentials(&rig, RIG_USUAL);
+    rig_spawn(&rig);
+    CU_ASSERT_EQUAL(plane_send(rig.supervisor, &state, -1), SAGATE_OK);
+    CU_ASSERT_EQUAL_FATAL(rig_configure(&rig, 1, true), SAGATE_OK);
+    rig_expect(&rig, rig.worker[0], PLANE_DRAIN, &message);
+    CU_ASSERT_EQUAL(message.drain.on, 1);
+    rig_expect(&rig, rig.worker[0], PLANE_LOG_LEVEL, &message);
+    CU_ASSERT_EQUAL(message.log_level.level, LOG_LEVEL_ERROR);
+    accepted("{\"v\":1,\"command\":\"drain\",\"on\":false}");
+    rig_expect(&rig, rig.supervisor, PLANE_STATE, &message);
+    CU_ASSERT_EQUAL(message.state.drain, 0);
+    CU_ASSERT_EQUAL(message.state.log_level_set, 1);
+    accepted("{\"v\":1,\"command\":\"log level\",\"level\":\"debug\"}");
+    rig_expect(&rig, rig.supervisor, PLANE_STATE, &message);
+    CU_ASSERT_EQUAL(message.state.log_level, LOG_LEVEL_DEBUG);
+    stop();
+}
+
 static void expired_credential_ends_its_associations(void)
 {
     struct plane_message message;
@@ -668,6 +727,9 @@ static const struct unit_test tests[] = {
     {"registrations survive a killed control process", registrations_survive_a_killed_control_process},
     {"reload revokes what is gone", reload_revokes_what_is_gone},
     {"a bad configuration changes nothing", a_bad_configuration_changes_nothing},
+    {"a check changes nothing", a_check_changes_nothing},
+    {"a check needs something in force", a_check_needs_something_in_force},
+    {"orders outlive the process", orders_outlive_the_process},
     {"expired credential ends its associations", expired_credential_ends_its_associations},
     {"restarted worker is told again", restarted_worker_is_told_again},
     {"a worker that reads late gets all answers", a_worker_that_reads_late_gets_all_answers},

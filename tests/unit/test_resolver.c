@@ -409,6 +409,18 @@ static void walks(void)
     teardown();
 }
 
+static void a_check_changes_nothing(void)
+{
+    setup();
+    struct credentials *set = credentials_new(false);
+    add(set, "new@x", 1, NULL, "Cnew", NULL, 0);
+    CU_ASSERT_EQUAL(resolver_check(resolver, set, NULL, problem, sizeof problem), SAGATE_OK);
+    CU_ASSERT_STRING_EQUAL(told, "");
+    CU_ASSERT_EQUAL(resolver_count(resolver, RESOLVER_FILE), 4);
+    credentials_free(set);
+    teardown();
+}
+
 static void a_set_that_does_not_fit_changes_nothing(void)
 {
     char identity[64], cse_id[128];
@@ -419,6 +431,8 @@ static void a_set_that_does_not_fit_changes_nothing(void)
         (void)snprintf(cse_id, sizeof cse_id, "/%0100d", i);
         add(set, identity, 1, cse_id, NULL, NULL, 0);
     }
+    CU_ASSERT_EQUAL(resolver_check(resolver, set, NULL, problem, sizeof problem), SAGATE_ELIMIT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(problem, "too many credentials of CSEs"));
     CU_ASSERT_EQUAL(resolver_apply(resolver, set, NULL, problem, sizeof problem), SAGATE_ELIMIT);
     CU_ASSERT_PTR_NOT_NULL(strstr(problem, "too many credentials of CSEs"));
     CU_ASSERT_STRING_EQUAL(told, "");
@@ -441,6 +455,7 @@ static const struct unit_test tests[] = {
     {"what a narrower pattern excludes is not used", what_a_narrower_pattern_excludes_is_not_used},
     {"the file wins over run time", the_file_wins_over_run_time},
     {"walks", walks},
+    {"a check changes nothing", a_check_changes_nothing},
     {"a set that does not fit changes nothing", a_set_that_does_not_fit_changes_nothing},
 };
 
