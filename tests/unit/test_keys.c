@@ -12,7 +12,7 @@ static struct slice packed(const char *credential_id, const char *ae)
     static uint8_t bytes[1024];
     struct principal *principal = principal_new(FRAMEWORK_PSK, slice_text(credential_id), slice_of(NULL, 0));
     if (ae != NULL)
-        (void)principal_add_ae(principal, slice_text(ae), false);
+        (void)principal_add_ae(principal, slice_text(ae), slice_text(""));
     int len = plane_pack_principal(principal, bytes, sizeof bytes);
     principal_release(principal);
     CU_ASSERT_TRUE_FATAL(len > 0);

@@ -198,11 +198,12 @@ static void registration(void)
 
 static void owners(void)
 {
-    static uint8_t pairs[256];
-    int len = plane_append_text(pairs, 0, sizeof pairs, slice_text("Cowned"));
-    len = plane_append_text(pairs, (size_t)len, sizeof pairs, slice_text("12-dev2"));
+    static uint8_t entries[256];
+    int len = plane_append_text(entries, 0, sizeof entries, slice_text("Cowned"));
+    len = plane_append_text(entries, (size_t)len, sizeof entries, slice_text(""));
+    len = plane_append_text(entries, (size_t)len, sizeof entries, slice_text("12-dev2"));
     struct scene_device *device = open_with("wild1", "C*");
-    struct plane_message message = {.type = PLANE_OWNERS, .owners = {.pairs = slice_of(pairs, (size_t)len)}};
+    struct plane_message message = {.type = PLANE_OWNERS, .owners = {.entries = slice_of(entries, (size_t)len)}};
     scene_control_says(&message);
     scene_pump();
     scene_device_says(device, 1, "CON POST @t /cse 279=Cowned 283=r1 267=#2 12=#50 |" AE);
@@ -409,7 +410,7 @@ static void malformed_messages(void)
     scene_control_says(&message);
     message = (struct plane_message){.type = PLANE_PRINCIPAL, .principal = {.principal = slice_of(long_name, 9)}};
     scene_control_says(&message);
-    message = (struct plane_message){.type = PLANE_OWNERS, .owners = {.pairs = slice_of(long_name, 9)}};
+    message = (struct plane_message){.type = PLANE_OWNERS, .owners = {.entries = slice_of(long_name, 9)}};
     scene_control_says(&message);
     message = (struct plane_message){.type = PLANE_REGISTREES, .registrees = {.cse_ids = slice_of(long_name, 9)}};
     scene_control_says(&message);

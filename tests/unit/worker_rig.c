@@ -502,7 +502,7 @@ struct slice scene_principal(const char *identity, const char *aes)
     struct principal *principal = principal_new(FRAMEWORK_PSK, slice_text(credential_id), slice_of(NULL, 0));
     while (principal != NULL && *aes != '\0') {
         size_t len = strcspn(aes, " ");
-        (void)principal_add_ae(principal, slice_of(aes, len), false);
+        (void)principal_add_ae(principal, slice_of(aes, len), slice_text(""));
         aes += len;
         aes += strspn(aes, " ");
     }
