@@ -49,7 +49,7 @@ struct config_limits {
     unsigned http_head_bytes;
     unsigned http_head_seconds;      // from the first byte of a head to its last
     unsigned http_idle_seconds;      // between two requests
-    unsigned http_body_seconds;      // without progress in a body
+    unsigned http_body_seconds;      // for each quarter of http_body_buffer_bytes of a body
     unsigned http_body_buffer_bytes; // a body up to this is checked whole before the CSE sees a byte of it
     unsigned http_body_bytes;        // longest body
     unsigned content_depth;          // nesting of JSON, CBOR, XML

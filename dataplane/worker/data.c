@@ -341,11 +341,11 @@ static void commit(struct data *data)
         (void)snprintf(error, sizeof error, "%s", errors.text == NULL ? sagate_strerror(result) : errors.text);
     } else {
         gather_files(incoming, config, &files);
-        log_set_level(config->process.log_level);
         struct config *old = data->config;
         result = old == NULL ? start(data, config, &files, error, sizeof error)
                              : reload(data, config, &files, error, sizeof error);
         if (result == SAGATE_OK) {
+            log_set_level(config->process.log_level);
             data->config = config;
             config_free(old);
         } else if (old != NULL) {
