@@ -21,9 +21,14 @@ enum { HANDSHAKE_IDENTITY_MAX = 512 };
 
 // Where a handshake's or record's bytes go: one call per datagram (DTLS), or a piece of the stream (TLS; all or
 // nothing). SAGATE_OK, SAGATE_AGAIN (taken, see io_stream_write), SAGATE_ELIMIT (not taken), SAGATE_EGONE.
+// A sink for datagrams may offer to have them written in place: `reserve` gives room for `len` bytes (NULL: none at
+// present; the datagram counts as lost), `commit` sends the first `len` of them, with the results of `send`. What is
+// not committed is given up with the next call. Both are NULL otherwise.
 struct handshake_sink {
     int (*send)(void *context, const uint8_t *data, size_t len);
     void *context;
+    uint8_t *(*reserve)(void *context, size_t len);
+    int (*commit)(void *context, size_t len);
 };
 
 // Certificates as PEM, by config certificate index; read by the supervisor. The key is wiped by the caller after use.

@@ -48,14 +48,24 @@ static int receive(WOLFSSL *ssl, char *buffer, int size, void *context)
     return (int)n;
 }
 
+// Notes what is needed when the records change hands: how far the numbers in clear are, and what was sealed last.
+static void note_sent(struct session *session, struct slice datagram)
+{
+    struct slice rest = datagram;
+    struct peek_record record;
+    while (peek_dtls_record(&rest, &record) == SAGATE_OK && record.epoch == 0) {
+        session->next_sequence = record.sequence + 1;
+        datagram = rest;
+    }
+    if (datagram.len == 0)
+        return;
+    session->sealed_len = datagram.len <= sizeof session->sealed ? datagram.len : 0;
+    memcpy(session->sealed, datagram.data, session->sealed_len);
+}
+
 static int send_datagram(struct session *session, const uint8_t *data, size_t len)
 {
-    struct slice rest = slice_of(data, len);
-    struct peek_record record;
-    while (peek_dtls_record(&rest, &record) == SAGATE_OK) {
-        if (record.epoch == 0)
-            session->next_sequence = record.sequence + 1;
-    }
+    note_sent(session, slice_of(data, len));
     session->sent = data[0];
     session->refused = session->sink.send(session->sink.context, data, len);
     if (session->refused == SAGATE_EGONE) {

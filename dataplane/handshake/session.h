@@ -16,6 +16,7 @@
 enum {
     SESSION_INPUT_MAX = 64 * 1024,   // received and not yet read
     SESSION_PENDING_MAX = 64 * 1024, // produced, and refused by the sink, beyond what one seal makes
+    SESSION_SEALED_MAX = 128,        // a Finished record, with a Connection ID
 };
 
 struct session {
@@ -36,9 +37,12 @@ struct session {
     // The last record that wolfSSL took (DTLS).
     struct peek_record last;
     uint64_t next_sequence; // DTLS, epoch 0: behind the last record sent
-    bool server_hello;      // a ServerHello was sent (stream),
-    bool psk_accepted;      // and took the PSK (TLS 1.3)
-    void *owner;            // the struct handshake while there is one, for the PSK callbacks
+    // DTLS: the encrypted records of the last datagram sent that had any; none when they were longer.
+    uint8_t sealed[SESSION_SEALED_MAX];
+    size_t sealed_len;
+    bool server_hello; // a ServerHello was sent (stream),
+    bool psk_accepted; // and took the PSK (TLS 1.3)
+    void *owner;       // the struct handshake while there is one, for the PSK callbacks
 };
 
 // A session over a new object of `context`: NULL when memory is short. Free with session_free (NULL is allowed).

@@ -6,8 +6,8 @@
 #include "dataplane/handshake/session.h"
 #include "dataplane/record/record.h"
 
-// Takes the established session, with what was received behind the handshake. NULL when memory is short: the session
-// stays the caller's.
+// Takes the established session, with what was received behind the handshake, and folds it where that is possible. NULL
+// when memory is short: the session stays the caller's.
 struct record *record_adopt(struct session *session);
 
 #endif

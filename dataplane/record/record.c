@@ -1,10 +1,11 @@
-// Records through wolfSSL. A datagram's records are opened one by one, so that each has its own verdict; wolfSSL's own
-// check against replays stays on.
+// Records of folded associations, and of those that stay on wolfSSL. There a datagram's records are opened one by one,
+// so that each has its own verdict; wolfSSL's own check against replays stays on.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "dataplane/record/record.h"
 
 #include "common/error.h"
 #include "dataplane/record/adopt.h"
+#include "dataplane/record/fold.h"
 
 #include <wolfssl/error-ssl.h>
 
@@ -18,15 +19,25 @@ enum {
     LAST_FLIGHT_MAX = 8,
 };
 
-struct record {
+// An association that stays on its WOLFSSL object.
+struct held {
     struct session *session;
-    bool ended; // close_notify came, or the association broke
-    int end_status;
-    bool closed; // close_notify was sent
-    bool opened; // application data has come: the last flight is not wanted any more
-    unsigned flights;
     size_t malformed; // datagrams whose end was no record, not yet told
+    unsigned flights;
+    bool opened; // application data has come: the last flight is not wanted any more
 };
+
+struct record {
+    bool folded;
+    bool ended;  // close_notify came, or the association broke
+    bool closed; // close_notify was sent
+    int end_status;
+    union {
+        struct held held;
+        struct fold fold;
+    };
+};
+_Static_assert(sizeof(struct record) <= 256, "all that a folded association needs to open and seal records");
 
 struct record *record_adopt(struct session *session)
 {
@@ -34,9 +45,12 @@ struct record *record_adopt(struct session *session)
     if (record == NULL)
         return NULL;
     session->owner = NULL;
+    record->folded = fold_take(&record->fold, session);
+    if (record->folded)
+        return record;
     if (!session->dtls)
         session_release_all(session);
-    record->session = session;
+    record->held = (struct held){.session = session};
     return record;
 }
 
@@ -44,18 +58,33 @@ void record_free(struct record *record)
 {
     if (record == NULL)
         return;
-    session_free(record->session);
+    if (record->folded)
+        fold_release(&record->fold);
+    else
+        session_free(record->held.session);
     free(record);
 }
 
 void record_set_sink(struct record *record, const struct handshake_sink *sink)
 {
-    record->session->sink = *sink;
+    if (record->folded)
+        record->fold.sink = *sink;
+    else
+        record->held.session->sink = *sink;
+}
+
+bool record_folded(const struct record *record)
+{
+    return record->folded;
 }
 
 int record_input(struct record *record, const uint8_t *data, size_t len)
 {
-    struct session *session = record->session;
+    if (record->folded) {
+        (void)fold_input(&record->fold, slice_of(data, len));
+        return SAGATE_OK; // a datagram for which there is no room is one that was lost
+    }
+    struct session *session = record->held.session;
     if (!session->dtls) {
         int rc = session_input(session, slice_of(data, len));
         session_release_all(session);
@@ -68,8 +97,16 @@ int record_input(struct record *record, const uint8_t *data, size_t len)
     while (rc == SAGATE_OK && peek_dtls_record(&rest, &one) == SAGATE_OK)
         rc = session_input(session, one.whole);
     if (rest.len > 0 && rc == SAGATE_OK)
-        record->malformed++;
-    return SAGATE_OK; // a datagram for which there is no room is one that was lost
+        record->held.malformed++;
+    return SAGATE_OK;
+}
+
+int record_lend(struct record *record, const uint8_t *data, size_t len)
+{
+    if (!record->folded)
+        return record_input(record, data, len);
+    fold_lend(&record->fold, slice_of(data, len));
+    return SAGATE_OK;
 }
 
 static size_t end(struct record *record, int why, int *status)
@@ -82,11 +119,11 @@ static size_t end(struct record *record, int why, int *status)
 
 static bool repeat_last_flight(struct record *record)
 {
-    WOLFSSL *ssl = record->session->ssl;
-    if (record->opened)
+    WOLFSSL *ssl = record->held.session->ssl;
+    if (record->held.opened)
         return false;
-    if (record->flights < LAST_FLIGHT_MAX) {
-        record->flights++;
+    if (record->held.flights < LAST_FLIGHT_MAX) {
+        record->held.flights++;
         (void)wolfSSL_dtls_set_timeout_init(ssl, 1); // else the library counts these towards giving up
         (void)wolfSSL_dtls_got_timeout(ssl);
     }
@@ -105,18 +142,18 @@ static int taken_quietly(struct record *record, const struct peek_record *one)
 // no application data, look at the next.
 static int open_one(struct record *record, const struct peek_record *one, uint8_t *out, size_t cap, size_t *len)
 {
-    struct session *session = record->session;
+    struct session *session = record->held.session;
     size_t behind = session->in_at + one->whole.len;
     if (one->epoch != 1) {
         session->in_at = session->in_released = behind;
-        bool flight = one->epoch == 0 && !record->opened &&
+        bool flight = one->epoch == 0 && !record->held.opened &&
                       (one->type == PEEK_TYPE_HANDSHAKE || one->type == PEEK_TYPE_CHANGE_CIPHER_SPEC);
         return flight ? SAGATE_OK : SAGATE_ERECORD;
     }
     session->in_released = behind;
     int n = wolfSSL_read(session->ssl, out, (int)cap);
     if (n > 0) {
-        record->opened = true;
+        record->held.opened = true;
         *len = (size_t)n;
         return SAGATE_OK;
     }
@@ -128,7 +165,7 @@ static int open_one(struct record *record, const struct peek_record *one, uint8_
 
 static size_t open_datagrams(struct record *record, uint8_t *out, size_t cap, int *status)
 {
-    struct session *session = record->session;
+    struct session *session = record->held.session;
     for (;;) {
         struct peek_record one;
         size_t len = 0;
@@ -137,8 +174,8 @@ static size_t open_datagrams(struct record *record, uint8_t *out, size_t cap, in
         int rc = peek_dtls_record(&rest, &one);
         if (rc == SAGATE_OK)
             rc = open_one(record, &one, out, cap, &len);
-        else if (record->malformed > 0)
-            rc = (record->malformed--, SAGATE_ERECORD);
+        else if (record->held.malformed > 0)
+            rc = (record->held.malformed--, SAGATE_ERECORD);
         else
             rc = SAGATE_AGAIN;
         if (rc == SAGATE_DONE || rc == SAGATE_EGONE)
@@ -152,7 +189,7 @@ static size_t open_datagrams(struct record *record, uint8_t *out, size_t cap, in
 
 static size_t open_stream(struct record *record, uint8_t *out, size_t cap, int *status)
 {
-    struct session *session = record->session;
+    struct session *session = record->held.session;
     int n = wolfSSL_read(session->ssl, out, (int)cap);
     if (session->broken)
         return end(record, SAGATE_EGONE, status);
@@ -177,7 +214,12 @@ size_t record_open(struct record *record, uint8_t *out, size_t cap, int *status)
     }
     if (cap > RECORD_PLAINTEXT_MAX)
         cap = RECORD_PLAINTEXT_MAX;
-    return record->session->dtls ? open_datagrams(record, out, cap, status) : open_stream(record, out, cap, status);
+    if (record->folded) {
+        size_t len = fold_open(&record->fold, out, cap, status);
+        return *status == SAGATE_DONE || *status == SAGATE_EGONE ? end(record, *status, status) : len;
+    }
+    return record->held.session->dtls ? open_datagrams(record, out, cap, status)
+                                      : open_stream(record, out, cap, status);
 }
 
 static int seal_datagram(struct session *session, const uint8_t *data, size_t len)
@@ -213,28 +255,48 @@ static int seal_stream(struct session *session, const uint8_t *data, size_t len)
     return session->stopped ? SAGATE_AGAIN : SAGATE_OK;
 }
 
+static int seal_folded(struct record *record, const uint8_t *data, size_t len)
+{
+    int status;
+    if (len == 0)
+        return SAGATE_OK;
+    int rc = fold_send(&record->fold, DTLS12_APPLICATION, data, len);
+    if (rc != SAGATE_EGONE && rc != SAGATE_EINTERNAL)
+        return rc;
+    (void)end(record, SAGATE_EGONE, &status);
+    return SAGATE_EGONE;
+}
+
 int record_seal(struct record *record, const uint8_t *data, size_t len)
 {
-    struct session *session = record->session;
-    if (record->closed || session->broken || (record->ended && record->end_status == SAGATE_EGONE))
+    bool broken = !record->folded && record->held.session->broken;
+    if (record->closed || broken || (record->ended && record->end_status == SAGATE_EGONE))
         return SAGATE_EGONE;
+    if (record->folded)
+        return seal_folded(record, data, len);
+    struct session *session = record->held.session;
     return session->dtls ? seal_datagram(session, data, len) : seal_stream(session, data, len);
 }
 
 void record_close(struct record *record)
 {
-    if (record->closed || record->session->broken)
+    static const uint8_t close_notify[] = {1, 0};
+    bool broken = record->folded ? record->fold.fatal : record->held.session->broken;
+    if (record->closed || broken)
         return;
     record->closed = true;
-    (void)wolfSSL_shutdown(record->session->ssl);
+    if (record->folded)
+        (void)fold_send(&record->fold, DTLS12_ALERT, close_notify, sizeof close_notify);
+    else
+        (void)wolfSSL_shutdown(record->held.session->ssl);
 }
 
 const char *record_protocol(const struct record *record)
 {
-    return wolfSSL_get_version(record->session->ssl);
+    return record->folded ? "DTLSv1.2" : wolfSSL_get_version(record->held.session->ssl);
 }
 
 const char *record_cipher(const struct record *record)
 {
-    return wolfSSL_get_cipher_name(record->session->ssl);
+    return record->folded ? record->fold.cipher : wolfSSL_get_cipher_name(record->held.session->ssl);
 }

@@ -1,5 +1,5 @@
-// Records of an established association: opens what came, seals what goes. Today every session stays on its WOLFSSL
-// object; the interface is that of the folded records to come (buffers in, buffers out, no I/O).
+// Records of an established association: opens what came, seals what goes (buffers in, buffers out, no I/O). DTLS 1.2
+// with an AEAD suite is folded: traffic keys instead of a WOLFSSL object. All else stays on its object. One thread.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_DATAPLANE_RECORD_RECORD_H
 #define SAGATE_DATAPLANE_RECORD_RECORD_H
@@ -18,6 +18,10 @@ void record_set_sink(struct record *record, const struct handshake_sink *sink);
 // until SAGATE_AGAIN first).
 int record_input(struct record *record, const uint8_t *data, size_t len);
 
+// The same without a copy where the association is folded: the bytes must stay until record_open has returned with a
+// status other than SAGATE_OK and SAGATE_ERECORD. What is left of an earlier one by then is lost.
+int record_lend(struct record *record, const uint8_t *data, size_t len);
+
 // Opens the next record handed over into `out` (RECORD_PLAINTEXT_MAX bytes; for datagrams at most one record's).
 // >= 0: bytes of application data (0: an empty record). Else:
 //   SAGATE_AGAIN is told apart by *status, which is always set:
@@ -25,17 +29,22 @@ int record_input(struct record *record, const uint8_t *data, size_t len);
 //   SAGATE_AGAIN    nothing more to open
 //   SAGATE_DONE     close_notify: the peer has ended the association
 //   SAGATE_ERECORD  a record was dropped (DTLS: not authentic, replayed, unknown epoch); go on
-//   SAGATE_EGONE    the association is broken (TLS bad record, fatal alert, renegotiation attempt): end it
+//   SAGATE_EGONE    the association is broken (TLS bad record or renegotiation attempt, fatal alert, a limit of the
+//                   AEAD is reached): end it
 size_t record_open(struct record *record, uint8_t *out, size_t cap, int *status);
 
 // Seals application data and gives it to the sink: SAGATE_OK; SAGATE_AGAIN (taken; the sink says stop); SAGATE_ELIMIT
 // (nothing taken); SAGATE_ETOOBIG (datagram too large for one record or for the path: 1400 bytes of plaintext at most);
-// SAGATE_EGONE. Stream: where the sink refuses a record that is made already, it is kept and offered again with the
-// next call; `len` 0 does only that (call it when the sink has room again): SAGATE_OK when nothing is left.
+// SAGATE_EGONE (also when the AEAD's limit is reached: the next record_open says so too). Stream: where the sink
+// refuses a record that is made already, it is kept and offered again with the next call; `len` 0 does only that (call
+// it when the sink has room again): SAGATE_OK when nothing is left.
 int record_seal(struct record *record, const uint8_t *data, size_t len);
 
 // Sends close_notify. Best effort.
 void record_close(struct record *record);
+
+// True when the association has no WOLFSSL object any more.
+bool record_folded(const struct record *record);
 
 // "DTLSv1.2", "TLSv1.3"; "PSK-AES128-CCM-8". Static strings or the record's.
 const char *record_protocol(const struct record *record);

@@ -17,6 +17,25 @@ int endpoint_send(void *context, const uint8_t *data, size_t len)
     return SAGATE_OK;
 }
 
+uint8_t *endpoint_reserve(void *context, size_t len)
+{
+    struct endpoint *endpoint = context;
+    uint8_t *room = io_datagram_reserve(endpoint->io, len);
+    if (room == NULL)
+        stats_add(endpoint->stats, STAT_DATAGRAMS_DROPPED_BUFFER, 1);
+    return room;
+}
+
+int endpoint_commit(void *context, size_t len)
+{
+    struct endpoint *endpoint = context;
+    if (io_datagram_commit(endpoint->io, endpoint->socket, &endpoint->peer, len) == SAGATE_OK)
+        stats_add(endpoint->stats, STAT_DATAGRAMS_SENT, 1);
+    else
+        stats_add(endpoint->stats, STAT_DATAGRAMS_DROPPED_BUFFER, 1);
+    return SAGATE_OK;
+}
+
 static int port_send(void *context, uint64_t id, const uint8_t *data, size_t len)
 {
     struct worker *worker = context;

@@ -112,6 +112,8 @@ void worker_replace_user(struct worker *worker, const struct io_user *user, stru
 
 // endpoint.c: where bytes go
 int endpoint_send(void *endpoint, const uint8_t *data, size_t len); // a handshake_sink
+uint8_t *endpoint_reserve(void *endpoint, size_t len);              // and its part for datagrams
+int endpoint_commit(void *endpoint, size_t len);
 struct device_port worker_port(struct worker *worker);
 
 // handshaking.c: from the first byte to the established association

@@ -69,7 +69,7 @@ void traffic_pump(struct association *association)
 
 void traffic_datagram(struct association *association, const uint8_t *data, size_t len)
 {
-    if (record_input(association->record, data, len) == SAGATE_OK)
+    if (record_lend(association->record, data, len) == SAGATE_OK)
         traffic_pump(association);
 }
 
@@ -257,9 +257,13 @@ void traffic_establish(struct pending *pending)
         return;
     }
     association->record = record;
-    const struct handshake_sink sink = {.send = endpoint_send, .context = &association->endpoint};
-    record_set_sink(record, &sink);
     bool datagrams = !is_stream(association);
+    struct handshake_sink sink = {.send = endpoint_send, .context = &association->endpoint};
+    if (datagrams) {
+        sink.reserve = endpoint_reserve;
+        sink.commit = endpoint_commit;
+    }
+    record_set_sink(record, &sink);
     if (datagrams) {
         struct association *old =
             association_by_address(worker->associations, association->endpoint.socket, &association->endpoint.peer);

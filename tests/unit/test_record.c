@@ -397,23 +397,36 @@ static void authentic_alerts_end_the_association(void)
 
 static void last_flight_is_sent_again_within_bounds(void)
 {
+    static const uint8_t message[24] = {20, 0, 0, 12, 0, 3, 0, 0, 0, 0, 0, 12};
     struct rig rig;
     size_t n;
     struct tls_client *client = establish(&rig, &dtls_peer);
     size_t before = rig.sent_count;
-    uint8_t finished[100] = {22, 254, 253, 0, 1};
+    uint8_t forged[100] = {22, 254, 253, 0, 1};
+    for (unsigned i = 1; i <= 50; i++) { // nobody but the peer can use up what is kept for it
+        forged[10] = (uint8_t)i;
+        forged[12] = 40;
+        rig_give(&rig, forged, 53);
+        CU_ASSERT_EQUAL(open_next(&rig, &n), SAGATE_ERECORD);
+    }
+    CU_ASSERT_EQUAL(rig.sent_count, before);
+    uint8_t finished[100];
+    size_t len = 0;
     for (unsigned i = 1; i <= 50; i++) {
-        finished[10] = (uint8_t)i;
-        finished[12] = 40;
-        rig_give(&rig, finished, 53);
-        CU_ASSERT_EQUAL(open_next(&rig, &n), SAGATE_AGAIN);
+        len = craft(client, true, i, 22, message, sizeof message, finished);
+        rig_give(&rig, finished, len);
+        int status = open_next(&rig, &n);
+        CU_ASSERT_TRUE(status == SAGATE_AGAIN || (i > 8 && status == SAGATE_ERECORD));
     }
     CU_ASSERT_TRUE(rig.sent_count > before);
     CU_ASSERT_TRUE(rig.sent_count - before <= 16);
     (void)rig_drop_sent(&rig);
-    CU_ASSERT_TRUE(rig_echo(&rig, client, 100));
+    len = craft(client, true, 51, 23, message, sizeof message, finished);
+    rig_give(&rig, finished, len);
+    CU_ASSERT_EQUAL(open_next(&rig, &n), SAGATE_OK);
     before = rig.sent_count;
-    rig_give(&rig, finished, 53); // when data has come nothing is repeated
+    len = craft(client, true, 52, 22, message, sizeof message, finished); // when data has come nothing is repeated
+    rig_give(&rig, finished, len);
     CU_ASSERT_EQUAL(open_next(&rig, &n), SAGATE_ERECORD);
     CU_ASSERT_EQUAL(rig.sent_count, before);
     finish(&rig, client);
