@@ -51,14 +51,15 @@ def remove_tree(path):
     shutil.rmtree(path, ignore_errors=True)
 
 
-PORTS_EACH, RANGES = 400, 55  # from 10000 on, below the ports that the kernel gives by itself
-_ports = iter(range(10000, 10000 + PORTS_EACH))
+PORTS_EACH, RANGES = 100, 55  # below the ports that the kernel gives by itself
+PORTS_FROM = int(os.environ.get("SAGATE_E2E_PORTS", "10000"))  # for two runs at the same time
+_ports = iter(range(PORTS_FROM, PORTS_FROM + PORTS_EACH))
 
 
 def use_ports(number):
     """Tests that run at the same time take their ports from ranges of their own."""
     global _ports
-    first = 10000 + number % RANGES * PORTS_EACH
+    first = PORTS_FROM + number % RANGES * PORTS_EACH
     _ports = iter(range(first, first + PORTS_EACH))
 
 

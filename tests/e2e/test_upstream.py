@@ -68,9 +68,11 @@ def test_no_cse_is_healthy(t):
 def test_deadlines_of_one_device_take_no_cse_out(t):
     s = Sagate(t, upstream={"health_fall": 3, "health_seconds": 30})
     with s.tls(DEV1) as stream, s.tls(DEV2) as other:
+        s.cse.mode(delay=400)
         for n in range(5):
-            answer = stream.request("GET", "/cse-in", origin="Cdev1", rqi=f"late{n}", headers=["X-M2M-RET: 0"])
+            answer = stream.request("GET", "/cse-in", origin="Cdev1", rqi=f"late{n}", headers=["X-M2M-RET: 10"])
             equal(answer.rsc, 4008)
+        s.cse.mode(delay=0)
         equal(other.request("GET", "/cse-in", origin="Cdev2").rsc, 2000, "another device")
     check(s.ctl("upstreams")["upstreams"][0]["servers"][0]["http"]["healthy"], "healthy")
 
