@@ -21,16 +21,14 @@ static void outbox_append(struct worker *worker, const struct plane_message *mes
                     worker->index);
         return;
     }
-    struct outbox_entry *entry = malloc(sizeof *entry + PLANE_MESSAGE_MAX);
-    int len = entry == NULL ? SAGATE_ENOMEM : plane_encode(message, entry->bytes, PLANE_MESSAGE_MAX);
-    struct outbox_entry *exact = len < 0 ? NULL : realloc(entry, sizeof *entry + (size_t)len);
-    if (exact == NULL) {
-        free(entry);
+    static _Thread_local uint8_t encoded[PLANE_MESSAGE_MAX];
+    int len = plane_encode(message, encoded, sizeof encoded);
+    struct outbox_entry *entry = len < 0 ? NULL : malloc(sizeof *entry + (size_t)len);
+    if (entry == NULL)
         return;
-    }
-    entry = exact;
     entry->next = NULL;
     entry->len = (size_t)len;
+    memcpy(entry->bytes, encoded, (size_t)len);
     *worker->outbox_tail = entry;
     worker->outbox_tail = &entry->next;
     worker->outbox_count++;

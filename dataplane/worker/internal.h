@@ -96,6 +96,7 @@ struct worker {
     struct sweep *sweeps;
     bool draining;
     uint64_t now_ms, now_us;
+    struct io_event events[WORKER_EVENTS];
     struct io_event *batch; // events in hand that were not looked at yet
     size_t batch_count;
     struct hash_key hash_key;

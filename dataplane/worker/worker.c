@@ -269,7 +269,7 @@ static struct io_user *user_of(const struct worker *worker, const struct io_even
 
 int worker_round(struct worker *worker, int64_t timeout_us)
 {
-    struct io_event events[WORKER_EVENTS];
+    struct io_event *events = worker->events;
     int count = io_wait(worker->io, events, WORKER_EVENTS, timeout_us);
     if (count < 0)
         return count;

@@ -408,7 +408,8 @@ static void malformed_messages(void)
     message =
         (struct plane_message){.type = PLANE_KILL, .kill = {.credential_id = slice_of(long_name, sizeof long_name)}};
     scene_control_says(&message);
-    message = (struct plane_message){.type = PLANE_PRINCIPAL, .principal = {.principal = slice_of(long_name, 9)}};
+    message = (struct plane_message){.type = PLANE_PRINCIPAL};
+    message.principal.principal = slice_of(long_name, 9);
     scene_control_says(&message);
     message = (struct plane_message){.type = PLANE_OWNERS, .owners = {.entries = slice_of(long_name, 9)}};
     scene_control_says(&message);
