@@ -214,8 +214,10 @@ static void window_takes_each_record_once(void)
         uint8_t out[RECORD];
         size_t n;
         establish(&pair, &kinds[k]);
-        for (uint8_t i = 0; i < COUNT; i++)
-            lengths[i] = client_seals(&pair, &i, 1, sealed[i]);
+        for (size_t i = 0; i < COUNT; i++) {
+            uint8_t byte = (uint8_t)i;
+            lengths[i] = client_seals(&pair, &byte, 1, sealed[i]);
+        }
 #define OPEN(i) open_datagram(&pair.state, sealed[i], lengths[i], out, &n)
         CU_ASSERT_EQUAL(OPEN(0), DTLS12_DATA);
         CU_ASSERT_EQUAL(OPEN(0), DTLS12_REPLAYED);

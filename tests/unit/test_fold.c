@@ -19,9 +19,10 @@ static const struct rig_options tls_options = {
     {                   \
         key, sizeof key \
     }
-#define PSK(is_dtls, is_tls13, name)                                                                            \
-    {                                                                                                           \
-        .dtls = is_dtls, .tls13 = is_tls13, .ciphers = name, .psk_suite13 = name, .identity = "dev", .key = KEY \
+#define PSK(is_dtls, is_tls13, name)                                                                         \
+    {                                                                                                        \
+        .dtls = (is_dtls), .tls13 = (is_tls13), .ciphers = (name), .psk_suite13 = (name), .identity = "dev", \
+        .key = KEY                                                                                           \
     }
 
 static const struct tls_client_options ccm8 = PSK(true, false, "PSK-AES128-CCM-8");
