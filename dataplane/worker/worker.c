@@ -57,13 +57,9 @@ static void listener_close(struct worker *worker, struct listener *listener)
     free(listener);
 }
 
-static bool in_use(const struct worker *worker, const struct listener *listener)
+static bool opens(const struct worker *worker, int fd)
 {
-    for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++) {
-        if (worker->listeners[i] == listener)
-            return true;
-    }
-    return false;
+    return fd >= 0 || worker->config == NULL;
 }
 
 // Fills `next` with a listener for each of the new configuration: a new socket, or the one that is open already.
@@ -73,11 +69,11 @@ static int listeners_for(struct worker *worker, const struct worker_snapshot *sn
     for (size_t i = 0; i < snapshot->config->listener_count; i++) {
         int fd = snapshot->listener_fds[i];
         const struct config_listener *config = &snapshot->config->listeners[i];
-        next[i] = fd >= 0 || worker->config == NULL ? listener_open(worker, config, fd) : listener_like(worker, config);
+        next[i] = opens(worker, fd) ? listener_open(worker, config, fd) : listener_like(worker, config);
         if (next[i] != NULL)
             continue;
         while (i-- > 0) {
-            if (!in_use(worker, next[i]))
+            if (opens(worker, snapshot->listener_fds[i]))
                 listener_close(worker, next[i]);
         }
         return SAGATE_ENOTFOUND;
