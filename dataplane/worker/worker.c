@@ -57,30 +57,24 @@ static void listener_close(struct worker *worker, struct listener *listener)
     free(listener);
 }
 
-static bool in_use(const struct worker *worker, const struct listener *listener)
-{
-    for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++) {
-        if (worker->listeners[i] == listener)
-            return true;
-    }
-    return false;
-}
-
 // Fills `next` with a listener for each of the new configuration: a new socket, or the one that is open already.
 // On an error the new ones are closed.
 static int listeners_for(struct worker *worker, const struct worker_snapshot *snapshot, struct listener **next)
 {
+    struct listener *opened[CONFIG_LISTENERS_MAX];
+    size_t opened_count = 0;
     for (size_t i = 0; i < snapshot->config->listener_count; i++) {
         int fd = snapshot->listener_fds[i];
         const struct config_listener *config = &snapshot->config->listeners[i];
-        next[i] = fd >= 0 || worker->config == NULL ? listener_open(worker, config, fd) : listener_like(worker, config);
-        if (next[i] != NULL)
-            continue;
-        while (i-- > 0) {
-            if (!in_use(worker, next[i]))
-                listener_close(worker, next[i]);
+        bool fresh = fd >= 0 || worker->config == NULL;
+        next[i] = fresh ? listener_open(worker, config, fd) : listener_like(worker, config);
+        if (next[i] == NULL) {
+            while (opened_count > 0)
+                listener_close(worker, opened[--opened_count]);
+            return SAGATE_ENOTFOUND;
         }
-        return SAGATE_ENOTFOUND;
+        if (fresh)
+            opened[opened_count++] = next[i];
     }
     return SAGATE_OK;
 }
