@@ -129,6 +129,22 @@ static int transmit(WOLFSSL *ssl, char *buffer, int size, void *context)
     return send_stream(session, data, (size_t)size);
 }
 
+static int note_secret(WOLFSSL *ssl, int id, const unsigned char *secret, int len, void *context)
+{
+    (void)ssl;
+    struct session *session = context;
+    if (len <= 0 || len > SESSION_SECRET_MAX)
+        return 0;
+    if (id == CLIENT_TRAFFIC_SECRET)
+        memcpy(session->client_secret, secret, (size_t)len);
+    else if (id == SERVER_TRAFFIC_SECRET)
+        memcpy(session->server_secret, secret, (size_t)len);
+    else
+        return 0;
+    session->secret_len = (size_t)len;
+    return 0;
+}
+
 void session_prepare(WOLFSSL_CTX *context)
 {
     wolfSSL_CTX_SetIORecv(context, receive);
@@ -150,6 +166,7 @@ struct session *session_new(WOLFSSL_CTX *context, bool dtls, const struct handsh
     }
     wolfSSL_SetIOReadCtx(session->ssl, session);
     wolfSSL_SetIOWriteCtx(session->ssl, session);
+    (void)wolfSSL_set_tls13_secret_cb(session->ssl, note_secret, session);
     if (dtls)
         wolfSSL_dtls_set_using_nonblock(session->ssl, 1);
     return session;
@@ -162,6 +179,8 @@ void session_free(struct session *session)
     wolfSSL_free(session->ssl);
     drop_input(session);
     free(session->out);
+    secret_zero(session->client_secret, sizeof session->client_secret);
+    secret_zero(session->server_secret, sizeof session->server_secret);
     free(session);
 }
 

@@ -17,6 +17,7 @@ enum {
     SESSION_INPUT_MAX = 64 * 1024,   // received and not yet read
     SESSION_PENDING_MAX = 64 * 1024, // produced, and refused by the sink, beyond what one seal makes
     SESSION_SEALED_MAX = 128,        // a Finished record, with a Connection ID
+    SESSION_SECRET_MAX = 48,
 };
 
 struct session {
@@ -43,6 +44,9 @@ struct session {
     bool server_hello; // a ServerHello was sent (stream),
     bool psk_accepted; // and took the PSK (TLS 1.3)
     void *owner;       // the struct handshake while there is one, for the PSK callbacks
+    // (D)TLS 1.3: the first application traffic secrets (RFC 8446 7.1), wiped with the session.
+    uint8_t client_secret[SESSION_SECRET_MAX], server_secret[SESSION_SECRET_MAX];
+    size_t secret_len; // 0: none yet
 };
 
 // A session over a new object of `context`: NULL when memory is short. Free with session_free (NULL is allowed).
