@@ -397,6 +397,18 @@ struct principal *plane_unpack_principal(struct slice packed)
     return principal;
 }
 
+bool plane_packed_principal(struct slice packed, struct plane_packed *head)
+{
+    struct walk walk = {.in = packed.data, .cap = packed.len};
+    uint8_t framework = 0;
+    *head = (struct plane_packed){0};
+    number(&walk, &framework, sizeof framework);
+    number(&walk, &head->expires_at, sizeof head->expires_at);
+    bytes(&walk, &head->credential_id);
+    head->framework = (enum framework)framework;
+    return !walk.failed && framework <= FRAMEWORK_GBA;
+}
+
 int plane_pair(int fds[2])
 {
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0)

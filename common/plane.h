@@ -224,6 +224,14 @@ int plane_next_association(struct slice *list, struct plane_association *entry);
 int plane_pack_principal(const struct principal *principal, uint8_t *out, size_t cap);
 struct principal *plane_unpack_principal(struct slice packed);
 
+// Only the head of a packed principal, pointing into it. False: malformed, or empty.
+struct plane_packed {
+    enum framework framework;
+    int64_t expires_at;
+    struct slice credential_id;
+};
+bool plane_packed_principal(struct slice packed, struct plane_packed *head);
+
 // A connected pair of non-blocking, close-on-exec SOCK_SEQPACKET sockets with buffers for full messages.
 // SAGATE_OK or SAGATE_ESYS.
 int plane_pair(int fds[2]);

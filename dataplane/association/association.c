@@ -1,12 +1,12 @@
-// The association table: an array of places for identifiers, and a chained hash for addresses.
+// The table of associations at hand: an array of places for streams, and a chained hash for slots.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "dataplane/association/association.h"
 
 #include "common/error.h"
-#include "common/hash.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+#define STREAM_BIT (1ULL << 63)
 
 struct place {
     struct association *association; // NULL: free
@@ -18,9 +18,7 @@ struct association_table {
     struct place *places;
     size_t max, used, count; // used: places ever taken
     uint32_t free_list;      // index + 1
-    struct association **buckets;
-    size_t bucket_mask;
-    struct hash_key key;
+    struct association *buckets[ASSOCIATION_LIVE_BUCKETS];
 };
 
 struct association_table *association_table_new(size_t max)
@@ -28,15 +26,9 @@ struct association_table *association_table_new(size_t max)
     struct association_table *table = calloc(1, sizeof *table);
     if (table == NULL)
         return NULL;
-    size_t buckets = 64;
-    while (buckets < max)
-        buckets *= 2;
     table->max = max;
-    table->bucket_mask = buckets - 1;
-    table->buckets = calloc(buckets, sizeof(struct association *));
     table->places = calloc(max, sizeof *table->places);
-    hash_key_random(&table->key);
-    if (table->buckets == NULL || table->places == NULL) {
+    if (table->places == NULL) {
         association_table_free(table);
         return NULL;
     }
@@ -47,33 +39,24 @@ void association_table_free(struct association_table *table)
 {
     if (table == NULL)
         return;
-    free(table->buckets);
     free(table->places);
     free(table);
 }
 
-static struct association **bucket_of(const struct association_table *table, io_id socket, const struct address *peer)
+// Slot numbers are ours and given densely: no hash is needed to spread them.
+static struct association **bucket_of(const struct association_table *table, store_slot slot)
 {
-    uint8_t bytes[24] = {0};
-    size_t len;
-    memcpy(bytes, &socket, sizeof socket);
-    if (peer->any.sa_family == AF_INET) {
-        memcpy(bytes + 4, &peer->v4.sin_port, 2);
-        memcpy(bytes + 6, &peer->v4.sin_addr, 4);
-        len = 10;
-    } else {
-        memcpy(bytes + 4, &peer->v6.sin6_port, 2);
-        memcpy(bytes + 6, &peer->v6.sin6_addr, 16);
-        len = 22;
-    }
-    return &table->buckets[hash_bytes(&table->key, bytes, len) & table->bucket_mask];
+    return (struct association **)&table->buckets[slot % ASSOCIATION_LIVE_BUCKETS];
 }
 
-int association_insert(struct association_table *table, struct association *association, bool by_address)
+int association_insert(struct association_table *table, struct association *association)
 {
-    struct endpoint *endpoint = &association->endpoint;
-    if (by_address && association_by_address(table, endpoint->socket, &endpoint->peer) != NULL)
-        return SAGATE_EEXISTS;
+    if (association->slot != 0) {
+        struct association **bucket = bucket_of(table, association->slot);
+        association->next = *bucket;
+        *bucket = association;
+        return SAGATE_OK;
+    }
     uint32_t index;
     if (table->free_list != 0) {
         index = table->free_list - 1;
@@ -85,27 +68,22 @@ int association_insert(struct association_table *table, struct association *asso
     }
     struct place *place = &table->places[index];
     place->association = association;
-    place->generation++;
+    place->generation = (place->generation + 1) & 0x7fffffffU;
     association->place = index;
-    association->device.association = ((uint64_t)place->generation << 32) | (index + 1U);
-    association->next_by_address = association; // stands for "not in the address index"
-    if (by_address) {
-        struct association **bucket = bucket_of(table, endpoint->socket, &endpoint->peer);
-        association->next_by_address = *bucket;
-        *bucket = association;
-    }
+    association->device.association = STREAM_BIT | ((uint64_t)place->generation << 32) | (index + 1U);
     table->count++;
     return SAGATE_OK;
 }
 
 void association_remove(struct association_table *table, struct association *association)
 {
-    if (association->next_by_address != association) {
-        struct association **link = bucket_of(table, association->endpoint.socket, &association->endpoint.peer);
+    if (association->slot != 0) {
+        struct association **link = bucket_of(table, association->slot);
         while (*link != NULL && *link != association)
-            link = &(*link)->next_by_address;
+            link = &(*link)->next;
         if (*link == association)
-            *link = association->next_by_address;
+            *link = association->next;
+        return;
     }
     struct place *place = &table->places[association->place];
     place->association = NULL;
@@ -123,17 +101,15 @@ struct association *association_by_id(const struct association_table *table, uin
     return association != NULL && association->device.association == id ? association : NULL;
 }
 
-struct association *association_by_address(const struct association_table *table, io_id socket,
-                                           const struct address *peer)
+struct association *association_by_slot(const struct association_table *table, store_slot slot)
 {
-    struct association *association = *bucket_of(table, socket, peer);
-    while (association != NULL &&
-           (association->endpoint.socket != socket || !address_equal(&association->endpoint.peer, peer)))
-        association = association->next_by_address;
+    struct association *association = *bucket_of(table, slot);
+    while (association != NULL && association->slot != slot)
+        association = association->next;
     return association;
 }
 
-size_t association_count(const struct association_table *table)
+size_t association_streams(const struct association_table *table)
 {
     return table->count;
 }
@@ -150,4 +126,20 @@ struct association *association_walk(const struct association_table *table, uint
     }
     *cursor = 0;
     return NULL;
+}
+
+void association_each(struct association_table *table, void (*each)(void *context, struct association *association),
+                      void *context)
+{
+    for (size_t i = 0; i < table->used; i++) {
+        if (table->places[i].association != NULL)
+            each(context, table->places[i].association);
+    }
+    for (size_t i = 0; i < ASSOCIATION_LIVE_BUCKETS; i++) {
+        struct association *next;
+        for (struct association *association = table->buckets[i]; association != NULL; association = next) {
+            next = association->next;
+            each(context, association);
+        }
+    }
 }

@@ -12,6 +12,8 @@
 #define CREDENTIAL_TYPE_PSK "12-"
 enum { CREDENTIAL_TYPE_LEN = sizeof CREDENTIAL_TYPE_PSK - 1, RECHECK_QUESTIONS = 64 };
 
+static const struct slice packed_none = {0};
+
 enum { OUTBOX_RETRY_MS = 10, SWEEP_PLACES = 2000, MESSAGES_PER_ROUND = 64, ENTRIES_MAX = 32 * 1024 };
 
 static void outbox_append(struct worker *worker, const struct plane_message *message)
@@ -112,12 +114,6 @@ int channel_pep(struct worker *worker)
     return worker->pep == NULL ? SAGATE_ENOMEM : SAGATE_OK;
 }
 
-static bool matches(const struct association *association, const struct sweep *sweep)
-{
-    const struct principal *principal = association->device.principal;
-    return principal != NULL && strcmp(principal->credential_id, sweep->credential_id) == 0;
-}
-
 static void sweep_done(struct worker *worker, struct sweep *sweep)
 {
     if (sweep->ticket != 0) {
@@ -130,22 +126,42 @@ static void sweep_done(struct worker *worker, struct sweep *sweep)
     free(sweep);
 }
 
+// Ends those in the store, which knows them by their Credential-ID. True when none is left.
+static bool sweep_slots(struct worker *worker, struct sweep *sweep, size_t *budget)
+{
+    store_slot slot;
+    while ((slot = store_next_of(worker->store, slice_text(sweep->credential_id), 0)) != 0) {
+        if (*budget == 0)
+            return false;
+        (*budget)--;
+        sweep->ended++;
+        lifetime_end_slot(worker, slot, sweep->reason);
+    }
+    return true;
+}
+
+static bool sweep_streams(struct worker *worker, struct sweep *sweep, size_t *budget)
+{
+    struct association *association;
+    while ((association = association_walk(worker->associations, &sweep->cursor, budget)) != NULL) {
+        const struct principal *principal = association->device.principal;
+        if (principal != NULL && strcmp(principal->credential_id, sweep->credential_id) == 0) {
+            sweep->ended++;
+            traffic_end(association, sweep->reason);
+        }
+    }
+    return sweep->cursor == 0;
+}
+
 // One piece of the oldest sweep, so that a million associations never hold the worker up.
 static void sweep_step(struct timer *timer, void *context, uint64_t now_ms)
 {
     struct worker *worker = context;
     struct sweep *sweep = worker->sweeps;
     size_t budget = SWEEP_PLACES;
-    struct association *association;
     if (sweep == NULL)
         return;
-    while ((association = association_walk(worker->associations, &sweep->cursor, &budget)) != NULL) {
-        if (matches(association, sweep)) {
-            sweep->ended++;
-            traffic_end(association, sweep->reason);
-        }
-    }
-    if (sweep->cursor == 0)
+    if (sweep_slots(worker, sweep, &budget) && sweep_streams(worker, sweep, &budget))
         sweep_done(worker, sweep);
     if (worker->sweeps != NULL)
         timer_set(worker->wheel, timer, now_ms + 1);
@@ -172,19 +188,34 @@ int channel_sweep(struct worker *worker, const char *credential_id, enum stat_id
     return SAGATE_OK;
 }
 
+// The Credential-ID of an item whose key is one of control's; empty: it has none.
+static struct slice credential_of(struct worker *worker, const struct lifetime_item *item)
+{
+    struct plane_packed packed = {0};
+    if (item->association == NULL) {
+        bool psk = plane_packed_principal(store_principal(worker->store, item->slot), &packed) &&
+                   packed.framework == FRAMEWORK_PSK;
+        return psk ? packed.credential_id : packed_none;
+    }
+    const struct principal *principal = item->association->device.principal;
+    return principal != NULL && item->association->framework == FRAMEWORK_PSK ? slice_text(principal->credential_id)
+                                                                              : packed_none;
+}
+
 // Asks about the identities of all associations again, in pieces, and never more at a time than control can take.
 static void recheck_step(struct timer *timer, void *context, uint64_t now_ms)
 {
     struct worker *worker = context;
     size_t budget = SWEEP_PLACES;
     unsigned asked = 0;
-    struct association *association;
+    struct lifetime_item item;
     while (worker->outbox == NULL && asked < RECHECK_QUESTIONS &&
-           (association = association_walk(worker->associations, &worker->recheck, &budget)) != NULL) {
-        const struct principal *principal = association->device.principal;
-        if (principal == NULL || association->framework != FRAMEWORK_PSK)
+           lifetime_walk(worker, &worker->recheck, &budget, &item)) {
+        struct slice credential_id = credential_of(worker, &item);
+        if (credential_id.len <= CREDENTIAL_TYPE_LEN)
             continue;
-        struct slice identity = slice_text(principal->credential_id + CREDENTIAL_TYPE_LEN);
+        struct slice identity =
+            slice_of(credential_id.data + CREDENTIAL_TYPE_LEN, credential_id.len - CREDENTIAL_TYPE_LEN);
         if (keys_find(worker->keys, identity, now_ms)->state == KEY_NONE &&
             keys_asked(worker->keys, identity, now_ms) == SAGATE_OK) {
             channel_resolve(worker, identity);
@@ -199,8 +230,10 @@ static void recheck_step(struct timer *timer, void *context, uint64_t now_ms)
 // credential may have been removed. So every answer is forgotten, and every association's identity asked about again.
 static void on_hello(struct worker *worker, uint64_t boot)
 {
-    bool again = worker->control_boot != 0 && worker->control_boot != boot;
+    // What another process has left may be about credentials that were removed meanwhile.
+    bool again = (worker->control_boot != 0 && worker->control_boot != boot) || worker->resumed;
     worker->control_boot = boot;
+    worker->resumed = false;
     channel_hello(worker);
     keys_each_asked(worker->keys, ask_again, worker);
     if (!again)
@@ -210,23 +243,41 @@ static void on_hello(struct worker *worker, uint64_t boot)
     timer_set(worker->wheel, &worker->recheck_timer, worker->now_ms + 1);
 }
 
+static bool credential_text(struct slice identity, char out[ONEM2M_CREDENTIAL_MAX + 1])
+{
+    int len = snprintf(out, ONEM2M_CREDENTIAL_MAX + 1, CREDENTIAL_TYPE_PSK "%.*s", (int)identity.len,
+                       (const char *)identity.data);
+    return len > 0 && len <= ONEM2M_CREDENTIAL_MAX;
+}
+
 // Control knows no such identity (any more): associations that were built on it end.
 static void end_unknown(struct worker *worker, struct slice identity)
 {
     char credential_id[ONEM2M_CREDENTIAL_MAX + 1];
-    int len = snprintf(credential_id, sizeof credential_id, CREDENTIAL_TYPE_PSK "%.*s", (int)identity.len,
-                       (const char *)identity.data);
-    if (len > 0 && (size_t)len < sizeof credential_id && keys_has_principal(worker->keys, credential_id))
+    if (credential_text(identity, credential_id) && (keys_has_principal(worker->keys, credential_id) ||
+                                                     store_next_of(worker->store, slice_text(credential_id), 0) != 0))
         (void)channel_sweep(worker, credential_id, STAT_ASSOCIATIONS_ENDED_REVOKED, 0);
+}
+
+// What the store knows of a credential that has associations there.
+static void keep_principal(struct worker *worker, struct slice packed)
+{
+    struct plane_packed head;
+    if (plane_packed_principal(packed, &head) &&
+        store_set_principal(worker->store, head.credential_id, packed) == SAGATE_ELIMIT)
+        log_sampled(&worker->sample_plane, LOG_LEVEL_ERROR, "worker %u: no room for what a credential may do",
+                    worker->index);
 }
 
 static void on_resolved(struct worker *worker, const struct plane_resolved *resolved)
 {
     // At least a second, so that the handshakes that wait for it find the answer.
     uint32_t seconds = resolved->cache_seconds > 0 ? resolved->cache_seconds : 1;
-    (void)keys_answered(worker->keys, resolved->identity,
-                        resolved->result == SAGATE_OK ? resolved->key : slice_of(NULL, 0), resolved->principal, seconds,
-                        worker->now_ms);
+    int result = keys_answered(worker->keys, resolved->identity,
+                               resolved->result == SAGATE_OK ? resolved->key : slice_of(NULL, 0), resolved->principal,
+                               seconds, worker->now_ms);
+    if (result == SAGATE_OK && resolved->result == SAGATE_OK)
+        keep_principal(worker, resolved->principal);
     if (resolved->result == SAGATE_ENOTFOUND)
         end_unknown(worker, resolved->identity);
     handshaking_resolved(worker, resolved->identity);
@@ -284,13 +335,36 @@ static void on_owners(struct worker *worker, const struct plane_owners *owners)
     }
 }
 
-static void describe(const struct worker *worker, const struct association *association, char *peer,
-                     struct plane_association *entry)
+static void describe_slot(const struct worker *worker, store_slot slot, struct address *peer,
+                          struct plane_association *entry)
+{
+    const struct slot *head = store_head(worker->store, slot);
+    const struct listener *listener = worker->numbered[head->listener];
+    struct plane_packed packed = {0};
+    uint32_t now_s = (uint32_t)(worker->now_ms / 1000);
+    (void)plane_packed_principal(store_principal(worker->store, slot), &packed);
+    store_peer(worker->store, slot, peer);
+    *entry = (struct plane_association){
+        .id = store_id(worker->store, slot),
+        .credential_id = packed.credential_id,
+        .listener = slice_text(listener == NULL ? "" : listener->config->name),
+        .protocol = slice_text(record_protocol_name((enum record_kind)head->kind)),
+        .cipher = slice_text(record_suite_name(head->flight.suite)),
+        .framework = head->framework,
+        .age_ms = (uint64_t)(now_s - head->started_s) * 1000,
+        .idle_ms = (uint64_t)(now_s - head->last_s) * 1000,
+        .bytes_in = (uint64_t)head->bytes_in_high << 32 | head->bytes_in,
+        .bytes_out = (uint64_t)head->bytes_out_high << 32 | head->bytes_out,
+    };
+}
+
+static void describe_stream(const struct worker *worker, const struct association *association, struct address *peer,
+                            struct plane_association *entry)
 {
     const struct principal *principal = association->device.principal;
+    *peer = association->endpoint.peer;
     *entry = (struct plane_association){
         .id = association->device.association,
-        .peer = slice_text(address_format(&association->endpoint.peer, peer)),
         .credential_id = slice_text(principal == NULL ? "" : principal->credential_id),
         .listener = slice_text(association->device.listener->name),
         .protocol = slice_text(record_protocol(association->record)),
@@ -310,11 +384,16 @@ static void on_list(struct worker *worker, const struct plane_list *list)
     size_t budget = SWEEP_PLACES;
     uint64_t cursor = list->cursor;
     uint32_t count = 0;
-    struct association *association;
-    while (count < list->limit && (association = association_walk(worker->associations, &cursor, &budget)) != NULL) {
-        char peer[ADDRESS_TEXT_MAX];
+    struct lifetime_item item;
+    while (count < list->limit && lifetime_walk(worker, &cursor, &budget, &item)) {
+        char text[ADDRESS_TEXT_MAX];
+        struct address peer;
         struct plane_association entry;
-        describe(worker, association, peer, &entry);
+        if (item.association != NULL)
+            describe_stream(worker, item.association, &peer, &entry);
+        else
+            describe_slot(worker, item.slot, &peer, &entry);
+        entry.peer = slice_text(address_format(&peer, text));
         int grown = plane_append_association(entries, used, sizeof entries, &entry);
         if (grown < 0) {
             cursor--; // this one comes first in the next part
@@ -328,6 +407,18 @@ static void on_list(struct worker *worker, const struct plane_list *list)
     channel_send(worker, &message);
 }
 
+// True when there was such an association.
+static bool kill_one(struct worker *worker, uint64_t id)
+{
+    struct association *association = association_by_id(worker->associations, id);
+    store_slot slot = association == NULL ? store_by_id(worker->store, id) : 0;
+    if (association != NULL)
+        traffic_end(association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
+    else if (slot != 0)
+        lifetime_end_slot(worker, slot, STAT_ASSOCIATIONS_ENDED_OPERATOR);
+    return association != NULL || slot != 0;
+}
+
 static void on_kill(struct worker *worker, const struct plane_kill *order)
 {
     if (order->association == 0 && order->credential_id.len <= ONEM2M_CREDENTIAL_MAX) {
@@ -337,11 +428,9 @@ static void on_kill(struct worker *worker, const struct plane_kill *order)
         (void)channel_sweep(worker, credential_id, STAT_ASSOCIATIONS_ENDED_OPERATOR, order->ticket);
         return;
     }
-    struct association *association = association_by_id(worker->associations, order->association);
-    if (association != NULL)
-        traffic_end(association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
-    const struct plane_message message = {.type = PLANE_KILLED,
-                                          .killed = {.ticket = order->ticket, .count = association != NULL ? 1 : 0}};
+    const struct plane_message message = {
+        .type = PLANE_KILLED,
+        .killed = {.ticket = order->ticket, .count = kill_one(worker, order->association) ? 1 : 0}};
     channel_send(worker, &message);
 }
 
@@ -359,6 +448,7 @@ static void handle(struct worker *worker, const struct plane_message *message)
         break;
     case PLANE_PRINCIPAL:
         (void)keys_update_principal(worker->keys, message->principal.principal);
+        keep_principal(worker, message->principal.principal);
         break;
     case PLANE_REGISTREES:
         on_registrees(worker, message->registrees.cse_ids);

@@ -39,22 +39,19 @@ int endpoint_commit(void *context, size_t len)
 static int port_send(void *context, uint64_t id, const uint8_t *data, size_t len)
 {
     struct worker *worker = context;
-    struct association *association = association_by_id(worker->associations, id);
+    struct association *association = lifetime_find(worker, id);
     if (association == NULL || association->closing)
         return SAGATE_EGONE;
     int result = record_seal(association->record, data, len);
-    if (result == SAGATE_OK || result == SAGATE_AGAIN) {
-        worker_count(worker, STAT_RECORDS_SEALED, 1);
-        worker_count(worker, STAT_BYTES_OUT, len);
-        association->bytes_out += len;
-    }
+    if (result == SAGATE_OK || result == SAGATE_AGAIN)
+        traffic_sent(association, len);
     return result;
 }
 
 static void port_pause(void *context, uint64_t id, bool paused)
 {
     struct worker *worker = context;
-    struct association *association = association_by_id(worker->associations, id);
+    struct association *association = lifetime_find(worker, id);
     if (association == NULL || association->endpoint.stream == 0 || association->paused == paused)
         return;
     association->paused = paused;
@@ -67,7 +64,7 @@ static void port_pause(void *context, uint64_t id, bool paused)
 static void port_close(void *context, uint64_t id)
 {
     struct worker *worker = context;
-    struct association *association = association_by_id(worker->associations, id);
+    struct association *association = lifetime_find(worker, id);
     if (association == NULL || association->closing)
         return;
     association->closing = true;
@@ -77,12 +74,23 @@ static void port_close(void *context, uint64_t id)
 static struct device *port_find(void *context, uint64_t id)
 {
     struct worker *worker = context;
-    struct association *association = association_by_id(worker->associations, id);
+    struct association *association = lifetime_find(worker, id);
     return association == NULL ? NULL : &association->device;
+}
+
+static void port_idle(void *context, uint64_t id)
+{
+    struct association *association = lifetime_find(context, id);
+    if (association != NULL)
+        traffic_ready(association);
 }
 
 struct device_port worker_port(struct worker *worker)
 {
-    return (struct device_port){
-        .context = worker, .send = port_send, .pause = port_pause, .close = port_close, .find = port_find};
+    return (struct device_port){.context = worker,
+                                .send = port_send,
+                                .pause = port_pause,
+                                .close = port_close,
+                                .find = port_find,
+                                .idle = port_idle};
 }

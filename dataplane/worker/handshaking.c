@@ -13,24 +13,26 @@ enum {
     RECORD_EPOCH = 3,
     HANDSHAKE_TYPE = 13,
     HANDSHAKE_FRAGMENT_OFFSET = 19,
-    CLIENT_RANDOM = 27,
+    SESSION_ID = 59, // behind the random
     TYPE_HANDSHAKE = 22,
     TYPE_APPLICATION_DATA = 23,
     CLIENT_HELLO = 1,
+    TYPE_CID = 25, // RFC 9146 4
+    CID = 11,
+    UNIFIED_MASK = 0xe0, // RFC 9147 4: the first byte of the unified header
+    UNIFIED = 0x20,
+    UNIFIED_CID = 0x10,
+    UNIFIED_EPOCH = 0x03,
+    EPOCH_HANDSHAKE = 2,
 };
 
 enum { GIVE_WAY_MS = 1000 };
 
 bool handshaking_is_hello(const uint8_t *data, size_t len)
 {
-    return len >= CLIENT_RANDOM + WORKER_CLIENT_RANDOM && data[RECORD_TYPE] == TYPE_HANDSHAKE &&
-           data[RECORD_EPOCH] == 0 && data[RECORD_EPOCH + 1] == 0 && data[HANDSHAKE_TYPE] == CLIENT_HELLO &&
+    return len >= SESSION_ID && data[RECORD_TYPE] == TYPE_HANDSHAKE && data[RECORD_EPOCH] == 0 &&
+           data[RECORD_EPOCH + 1] == 0 && data[HANDSHAKE_TYPE] == CLIENT_HELLO &&
            memcmp(data + HANDSHAKE_FRAGMENT_OFFSET, "\0\0\0", 3) == 0;
-}
-
-const uint8_t *handshaking_client_random(const uint8_t *data)
-{
-    return data + CLIENT_RANDOM;
 }
 
 static struct pending **bucket_of(struct worker *worker, io_id socket, const struct address *peer)
@@ -309,7 +311,6 @@ static void first_hello(struct worker *worker, struct listener *listener, const 
         struct pending **bucket = bucket_of(worker, listener->id, event->peer);
         pending->next_by_address = *bucket;
         *bucket = pending;
-        memcpy(pending->client_random, handshaking_client_random(event->data), WORKER_CLIENT_RANDOM);
         progress(pending, handshake_run(handshake, NULL, 0));
         break;
     }
@@ -322,6 +323,62 @@ static void first_hello(struct worker *worker, struct listener *listener, const 
     }
 }
 
+// The Connection ID that a datagram begins with, as long as those that we issue; NULL: none.
+static const uint8_t *cid_of(const struct worker *worker, const uint8_t *data, size_t len)
+{
+    size_t cid_len = worker->config->limits.connection_id_bytes;
+    if (cid_len == 0)
+        return NULL;
+    if (data[RECORD_TYPE] == TYPE_CID)
+        return len >= CID + cid_len ? data + CID : NULL;
+    bool unified = (data[RECORD_TYPE] & (UNIFIED_MASK | UNIFIED_CID)) == (UNIFIED | UNIFIED_CID);
+    return unified && len > cid_len ? data + 1 : NULL;
+}
+
+// Wherever it came from (RFC 9146 6).
+static void by_cid(struct worker *worker, struct listener *listener, const struct io_event *event, const uint8_t *cid)
+{
+    if (store_cid_worker(cid) != worker->index) {
+        rings_hand_over(worker, listener, event, store_cid_worker(cid));
+        return;
+    }
+    store_slot slot = store_by_cid(worker->store, cid);
+    if (slot != 0 && store_head(worker->store, slot)->listener == listener->number) {
+        struct association *association = lifetime_wake(worker, slot);
+        if (association != NULL)
+            traffic_datagram(association, event->peer, event->data, event->len);
+        return;
+    }
+    // The last flight of a handshake carries it already.
+    struct pending *pending = handshaking_by_address(worker, listener->id, event->peer);
+    if (pending != NULL)
+        handshaking_input(pending, event->data, event->len);
+    else
+        worker_count(worker, STAT_RECORDS_UNKNOWN_CID, 1);
+}
+
+static bool is_application_data(const uint8_t *data)
+{
+    bool unified = (data[RECORD_TYPE] & UNIFIED_MASK) == UNIFIED;
+    return data[RECORD_TYPE] == TYPE_APPLICATION_DATA || (unified && (data[0] & UNIFIED_EPOCH) != EPOCH_HANDSHAKE);
+}
+
+static void by_address(struct worker *worker, struct listener *listener, const struct io_event *event)
+{
+    struct pending *pending = handshaking_by_address(worker, listener->id, event->peer);
+    store_slot slot = store_by_address(worker->store, listener->number, event->peer);
+    // While a rebooted device proves itself, application data still belongs to its old association.
+    if (pending != NULL && !(slot != 0 && is_application_data(event->data))) {
+        handshaking_input(pending, event->data, event->len);
+        return;
+    }
+    struct association *association = slot == 0 ? NULL : lifetime_wake(worker, slot);
+    if (association != NULL)
+        traffic_datagram(association, event->peer, event->data, event->len);
+    else
+        worker_count(worker, STAT_DATAGRAMS_DROPPED_UNKNOWN, 1);
+}
+
 void handshaking_datagram(struct worker *worker, struct listener *listener, const struct io_event *event)
 {
     worker_count(worker, STAT_DATAGRAMS_RECEIVED, 1);
@@ -329,24 +386,19 @@ void handshaking_datagram(struct worker *worker, struct listener *listener, cons
         worker_count(worker, STAT_DATAGRAMS_DROPPED_MALFORMED, 1);
         return;
     }
-    struct association *association = association_by_address(worker->associations, listener->id, event->peer);
-    struct pending *pending = handshaking_by_address(worker, listener->id, event->peer);
     if (handshaking_is_hello(event->data, event->len)) {
-        if (pending != NULL &&
-            memcmp(pending->client_random, handshaking_client_random(event->data), WORKER_CLIENT_RANDOM) == 0)
+        struct pending *pending = handshaking_by_address(worker, listener->id, event->peer);
+        if (pending != NULL && handshake_owns(pending->handshake, event->data, event->len))
             handshaking_input(pending, event->data, event->len);
         else
             first_hello(worker, listener, event);
         return;
     }
-    // While a rebooted device proves itself, application data still belongs to its old association.
-    bool application = event->data[RECORD_TYPE] == TYPE_APPLICATION_DATA;
-    if (pending != NULL && !(application && association != NULL))
-        handshaking_input(pending, event->data, event->len);
-    else if (association != NULL)
-        traffic_datagram(association, event->data, event->len);
+    const uint8_t *cid = cid_of(worker, event->data, event->len);
+    if (cid != NULL)
+        by_cid(worker, listener, event, cid);
     else
-        worker_count(worker, STAT_DATAGRAMS_DROPPED_UNKNOWN, 1);
+        by_address(worker, listener, event);
 }
 
 void handshaking_accept(struct worker *worker, struct listener *listener, const struct io_event *event)

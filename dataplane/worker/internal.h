@@ -7,11 +7,13 @@
 #include "common/log.h"
 #include "common/plane.h"
 #include "dataplane/association/association.h"
+#include "dataplane/association/store.h"
 #include "dataplane/binding/coap/coap.h"
 #include "dataplane/binding/http/http.h"
 #include "dataplane/pep/pep.h"
 #include "dataplane/upstream/upstream.h"
 #include "dataplane/worker/keys.h"
+#include "dataplane/worker/ring.h"
 #include "dataplane/worker/timer.h"
 #include "dataplane/worker/worker.h"
 
@@ -19,7 +21,9 @@ enum {
     WORKER_EVENTS = 128,
     WORKER_OUTBOX_MAX = 4096, // messages for control that its socket could not take yet
     WORKER_HANDSHAKE_BUCKETS = 8192,
-    WORKER_CLIENT_RANDOM = 32,
+    WORKER_LISTENER_NUMBERS = 256, // of the store's table
+    WORKER_SECRET_COOKIES = 0,     // store_secret
+    WORKER_SECRET_TICKETS = 1,
 };
 
 struct listener {
@@ -27,7 +31,8 @@ struct listener {
     struct worker *worker;
     size_t index; // in config.listeners
     const struct config_listener *config;
-    io_id id; // 0: not open
+    io_id id;       // 0: not open
+    uint8_t number; // DTLS: in the store's table of listeners
 };
 
 // A handshake in progress with what the worker keeps beside it.
@@ -37,7 +42,6 @@ struct pending {
     struct handshake *handshake; // NULL only in the spare
     struct endpoint endpoint;
     size_t listener;
-    uint8_t client_random[WORKER_CLIENT_RANDOM]; // DTLS: tells a repeated ClientHello from that of a rebooted device
     struct timer deadline, retransmit, park;
     uint64_t started_ms;
     bool parked;
@@ -71,8 +75,19 @@ struct worker {
     struct stats *stats;
     const struct config *config;
     struct handshake_contexts *contexts;
-    struct listener *listeners[CONFIG_LISTENERS_MAX]; // by config index
-    struct association_table *associations;
+    struct listener *listeners[CONFIG_LISTENERS_MAX];   // by config index
+    struct listener *numbered[WORKER_LISTENER_NUMBERS]; // DTLS, by their number in the store
+    struct store *store;                                // DTLS associations
+    int private_fd;                                     // memory of a store that nobody gave; -1: none
+    struct association_table *associations;             // those at hand
+    struct association *resting, **resting_tail;        // at hand with nothing under way, longest first
+    size_t resting_count;
+    struct association *spare_associations;
+    const struct address *sender; // of the datagram in hand
+    struct worker *const *peers;  // all workers of the process, this one included
+    size_t peer_count;
+    struct ring *inbound[CONFIG_WORKERS_MAX];  // by the worker that puts in
+    atomic_bool rung;                          // something was put in
     struct pending *pendings, **pendings_tail; // all handshakes, oldest first
     struct pending *pending_buckets[WORKER_HANDSHAKE_BUCKETS];
     struct pending *spare; // its endpoint is the sink of stateless answers
@@ -90,9 +105,11 @@ struct worker {
     uint64_t boot;
     struct outbox_entry *outbox, **outbox_tail;
     size_t outbox_count;
-    struct timer outbox_timer, sweep_timer, stats_timer, recheck_timer;
+    struct timer outbox_timer, sweep_timer, stats_timer, recheck_timer, gone_timer;
     uint64_t control_boot; // of the control process that was last heard; 0: none yet
+    bool resumed;          // associations of an earlier process go on, about which control was not asked yet
     uint64_t recheck;      // cursor of the walk that asks about identities again
+    uint64_t gone;         // cursor of the walk that ends associations of listeners that are gone
     struct sweep *sweeps;
     bool draining;
     uint64_t now_ms, now_us;
@@ -101,11 +118,12 @@ struct worker {
     size_t batch_count;
     struct hash_key hash_key;
     _Atomic(struct worker_snapshot *) offered;
-    atomic_bool stopping;
+    atomic_bool stopping, keeping;
     struct io_counters counted; // what of io's counters went into stats
     struct log_sample sample_handshake, sample_limit, sample_plane;
     uint8_t message[PLANE_MESSAGE_MAX];
     uint8_t plaintext[RECORD_PLAINTEXT_MAX];
+    uint8_t packed[STORE_PRINCIPAL_MAX];
 };
 
 // worker.c: what is about to be freed gets no more of the events in hand; `by`, if not NULL, gets them
@@ -126,17 +144,49 @@ struct pending *handshaking_by_address(struct worker *worker, io_id socket, cons
 void handshaking_end(struct pending *pending, enum stat_id result);
 void handshaking_resolved(struct worker *worker, struct slice identity);
 bool handshaking_is_hello(const uint8_t *data, size_t len);
-const uint8_t *handshaking_client_random(const uint8_t *data);
 int handshaking_spare(struct worker *worker);
 
+// lifetime.c: DTLS associations between the store and the hand, and how long associations live
+struct lifetime_item { // a stream, or a slot
+    struct association *association;
+    store_slot slot;
+};
+// The association of a slot, at hand. NULL: memory is short, its listener is gone, or its state is of no use.
+struct association *lifetime_wake(struct worker *worker, store_slot slot);
+// Nothing is under way for a DTLS association: it may leave the hand any time from now on.
+void lifetime_rest(struct association *association);
+void lifetime_busy(struct association *association); // something is, and it stays at hand
+void lifetime_forget_resting(struct worker *worker, uint64_t before_ms);
+void lifetime_free(struct association *association); // no more at hand; its slot stays
+void lifetime_release(struct worker *worker, store_slot slot);
+void lifetime_end_slot(struct worker *worker, store_slot slot, enum stat_id reason);
+struct association *lifetime_find(struct worker *worker, uint64_t id); // only if it is at hand
+void lifetime_run(struct worker *worker);                              // what the store's wheel has due
+void lifetime_tick(struct worker *worker);
+// An association for a handshake that is done; takes record and principal over. NULL: no room or no memory, and both
+// stay the caller's.
+struct association *lifetime_stream(struct pending *pending, enum framework framework, struct principal *principal,
+                                    struct record *record);
+struct association *lifetime_datagrams(struct pending *pending, enum framework framework, struct principal *principal,
+                                       struct record *record);
+// Walks streams, then slots, in pieces; false: at the end (*cursor is 0) or `budget` places were looked at.
+bool lifetime_walk(struct worker *worker, uint64_t *cursor, size_t *budget, struct lifetime_item *item);
+
+// rings.c: datagrams for other workers
+void rings_hand_over(struct worker *worker, const struct listener *listener, const struct io_event *event,
+                     uint32_t owner);
+void rings_drain(struct worker *worker);
+void rings_free(struct worker *worker);
+
 // traffic.c: records of established associations
-void traffic_datagram(struct association *association, const uint8_t *data, size_t len);
+void traffic_datagram(struct association *association, const struct address *sender, const uint8_t *data, size_t len);
 void traffic_stream(struct association *association, const struct io_event *event);
 void traffic_pump(struct association *association);
 void traffic_ready(struct association *association); // have it looked at after the event in hand
 void traffic_run_ready(struct worker *worker);
 void traffic_establish(struct pending *pending);
 void traffic_end(struct association *association, enum stat_id reason);
+void traffic_sent(struct association *association, size_t len); // a record with so much data was sealed
 
 // channel.c: the control plane
 void channel_receive(struct worker *worker);

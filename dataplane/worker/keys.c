@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/onem2m.h"
 #include "common/plane.h"
 #include "common/secret.h"
 
@@ -213,6 +214,20 @@ static struct principal *intern(struct keys *keys, struct slice packed)
     named->principal = fresh;
     *link = named;
     return principal_reference(fresh);
+}
+
+struct principal *keys_intern(struct keys *keys, struct slice packed)
+{
+    struct plane_packed head;
+    char credential_id[ONEM2M_CREDENTIAL_MAX + 1];
+    sweep_principals(keys);
+    if (!plane_packed_principal(packed, &head) || head.credential_id.len > ONEM2M_CREDENTIAL_MAX)
+        return NULL;
+    memcpy(credential_id, head.credential_id.data, head.credential_id.len);
+    credential_id[head.credential_id.len] = '\0';
+    const struct named_principal *named = *principal_link(keys, credential_id);
+    // What is at hand may know more than what was kept: an AE-ID that was assigned a moment ago.
+    return named != NULL ? principal_reference(named->principal) : intern(keys, packed);
 }
 
 int keys_answered(struct keys *keys, struct slice identity, struct slice key, struct slice packed,

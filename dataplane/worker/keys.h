@@ -37,6 +37,10 @@ const struct key *keys_find(struct keys *keys, struct slice identity, uint64_t n
 // Notes that the control plane was asked. SAGATE_OK or SAGATE_ENOMEM.
 int keys_asked(struct keys *keys, struct slice identity, uint64_t now_ms);
 
+// The one object of a credential in this worker, with a reference for the caller: the one that is there, or a new one
+// that says what `packed` says. NULL when that is malformed or memory is short.
+struct principal *keys_intern(struct keys *keys, struct slice packed);
+
 // Notes an answer. `packed`: the principal as it came (plane_pack_principal); an empty key means KEY_REFUSED.
 // The principal becomes the one object of its credential in this worker: when there is one already it is changed in
 // place, so that associations under way see the change. SAGATE_OK, SAGATE_EMALFORMED, SAGATE_ENOMEM.

@@ -1,14 +1,11 @@
 // Established associations: records in, primitives to the binding; how an association begins and ends.
 // SPDX-License-Identifier: GPL-3.0-or-later
-#include "common/clock.h"
 #include "common/error.h"
 #include "dataplane/worker/internal.h"
 
-#include <stdlib.h>
-
 static bool is_stream(const struct association *association)
 {
-    return association->endpoint.stream != 0;
+    return association->slot == 0;
 }
 
 void traffic_ready(struct association *association)
@@ -16,22 +13,70 @@ void traffic_ready(struct association *association)
     struct worker *worker = association->worker;
     if (association->ready)
         return;
+    lifetime_busy(association);
     association->ready = true;
     association->next_ready = worker->ready;
     worker->ready = association;
 }
 
-static void to_binding(struct association *association, const uint8_t *data, size_t len)
+// Slots have 48 bits for each of these.
+static void add48(uint16_t *high, uint32_t *low, size_t more)
+{
+    uint64_t sum = ((uint64_t)*high << 32 | *low) + more;
+    *high = (uint16_t)(sum >> 32);
+    *low = (uint32_t)sum;
+}
+
+void traffic_sent(struct association *association, size_t len)
+{
+    struct worker *worker = association->worker;
+    worker_count(worker, STAT_RECORDS_SEALED, 1);
+    worker_count(worker, STAT_BYTES_OUT, len);
+    if (is_stream(association)) {
+        association->bytes_out += len;
+        return;
+    }
+    struct slot *head = store_head(worker->store, association->slot);
+    add48(&head->bytes_out_high, &head->bytes_out, len);
+    traffic_ready(association);
+}
+
+static void heard(struct association *association, size_t len)
 {
     struct worker *worker = association->worker;
     worker_count(worker, STAT_RECORDS_OPENED, 1);
     worker_count(worker, STAT_BYTES_IN, len);
-    association->bytes_in += len;
-    association->last_ms = worker->now_ms;
+    if (is_stream(association)) {
+        association->bytes_in += len;
+        association->last_ms = worker->now_ms;
+        return;
+    }
+    struct slot *head = store_head(worker->store, association->slot);
+    add48(&head->bytes_in_high, &head->bytes_in, len);
+    head->last_s = (uint32_t)(worker->now_ms / 1000);
+}
+
+static void to_binding(struct association *association, const uint8_t *data, size_t len)
+{
+    struct worker *worker = association->worker;
+    heard(association, len);
     if (is_stream(association))
         http_from_device(worker->http, &association->device, data, len, worker->now_us);
     else
         coap_from_device(worker->coap, &association->device, data, len, worker->now_us);
+}
+
+// The peer's address has changed. Only the newest authentic record may say so, and only with a Connection ID, or
+// anybody could draw the answers to himself with a copy of an old one (RFC 9146 6).
+static void follow(struct association *association)
+{
+    struct worker *worker = association->worker;
+    if (worker->sender == NULL || !record_newest(association->record) ||
+        address_equal(worker->sender, &association->endpoint.peer))
+        return;
+    (void)store_move(worker->store, association->slot, worker->sender);
+    association->endpoint.peer = association->device.peer = *worker->sender;
+    worker_count(worker, STAT_REBINDINGS, 1);
 }
 
 // Opens what was handed to the record layer, until it has nothing more or the binding wants a pause.
@@ -43,6 +88,7 @@ void traffic_pump(struct association *association)
         size_t len = record_open(association->record, worker->plaintext, sizeof worker->plaintext, &status);
         switch (status) {
         case SAGATE_OK:
+            follow(association);
             if (len > 0)
                 to_binding(association, worker->plaintext, len);
             continue;
@@ -67,10 +113,18 @@ void traffic_pump(struct association *association)
     }
 }
 
-void traffic_datagram(struct association *association, const uint8_t *data, size_t len)
+void traffic_datagram(struct association *association, const struct address *sender, const uint8_t *data, size_t len)
 {
+    struct worker *worker = association->worker;
+    store_slot slot = association->slot;
+    uint32_t generation = store_head(worker->store, slot)->generation;
+    worker->sender = sender;
     if (record_lend(association->record, data, len) == SAGATE_OK)
         traffic_pump(association);
+    worker->sender = NULL;
+    const struct slot *head = store_head(worker->store, slot);
+    if (head != NULL && head->generation == generation)
+        traffic_ready(association);
 }
 
 // Hands over a piece of the stream; the record layer takes a bounded amount at a time.
@@ -135,6 +189,8 @@ void traffic_run_ready(struct worker *worker)
             // Clear it, so that ending the association can still send close_notify.
             association->closing = false;
             traffic_end(association, STAT_ASSOCIATIONS_ENDED_PEER);
+        } else if (!is_stream(association)) {
+            lifetime_rest(association);
         } else if (!association->paused) {
             traffic_pump(association);
         }
@@ -151,87 +207,52 @@ static void forget_ready(struct worker *worker, struct association *association)
     *link = association->next_ready;
 }
 
+// True when the peer gets no close_notify: it is gone, or another association has its address.
+static bool ends_silently(const struct association *association)
+{
+    return association->closing || (is_stream(association) && association->endpoint.stream == 0);
+}
+
 void traffic_end(struct association *association, enum stat_id reason)
 {
     struct worker *worker = association->worker;
-    bool datagrams = association->user.kind != WORKER_USER_ASSOCIATION;
-    if (datagrams)
+    store_slot slot = association->slot;
+    if (slot != 0)
         coap_device_gone(worker->coap, &association->device, worker->now_us);
     else
         http_device_gone(worker->http, &association->device, worker->now_us);
-    if (!association->closing && (datagrams || association->endpoint.stream != 0))
+    if (!ends_silently(association))
         record_close(association->record);
-    record_free(association->record);
+    forget_ready(worker, association);
+    worker_count(worker, reason, 1);
+    if (slot != 0) {
+        lifetime_free(association);
+        lifetime_release(worker, slot);
+        return;
+    }
     worker_replace_user(worker, &association->user, NULL);
     if (association->endpoint.stream != 0)
         io_stream_close(worker->io, association->endpoint.stream);
-    if (!datagrams)
-        worker->stream_count--;
+    worker->stream_count--;
     timer_cancel(&association->idle);
-    forget_ready(worker, association);
-    association_remove(worker->associations, association);
-    principal_release(association->device.principal);
-    worker_count(worker, reason, 1);
-    enum stat_id gauge = datagrams ? STAT_ASSOCIATIONS_DTLS : STAT_ASSOCIATIONS_TLS;
-    worker_gauge(worker, gauge, worker->stats->counters[gauge] - 1);
-    free(association);
+    lifetime_free(association);
+    worker_gauge(worker, STAT_ASSOCIATIONS_TLS, association_streams(worker->associations));
 }
 
-// When to look again: the idle limit, or the end of the credential's life if that is nearer (TS-0001 11.3.2).
-static uint64_t next_look(const struct association *association, uint64_t now_ms)
+static void refuse(struct pending *pending, struct principal *principal, struct record *record, enum stat_id why)
 {
-    const struct worker *worker = association->worker;
-    const struct principal *principal = association->device.principal;
-    unsigned seconds = worker->config->limits.association_idle_seconds;
-    unsigned fresh_seconds = worker->config->limits.http_idle_seconds;
-    // Who proved nothing, or has said nothing yet over TLS, does not hold an association for a day.
-    bool fresh = principal == NULL || (is_stream(association) && association->bytes_in == 0);
-    if (fresh && seconds > fresh_seconds)
-        seconds = fresh_seconds;
-    uint64_t idle = association->last_ms + (uint64_t)seconds * 1000;
-    if (principal != NULL && principal->expires_at != 0) {
-        int64_t left = principal->expires_at - clock_wall();
-        uint64_t end = now_ms + (left > 0 ? (uint64_t)left * 1000 : 0);
-        if (end < idle)
-            idle = end;
-    }
-    return idle;
+    principal_release(principal);
+    if (record != NULL)
+        record_close(record);
+    record_free(record);
+    handshaking_end(pending, why);
 }
 
-static void look(struct timer *timer, void *context, uint64_t now_ms)
+// A DTLS association lives in the store, so it must have left its object; the suites of the listeners all allow it.
+static bool is_usable(const struct pending *pending, const struct record *record)
 {
-    struct association *association = context;
-    uint64_t next = next_look(association, now_ms);
-    if (next > now_ms) {
-        timer_set(((struct worker *)association->worker)->wheel, timer, next);
-        return;
-    }
-    const struct principal *principal = association->device.principal;
-    bool expired = principal != NULL && principal->expires_at != 0 && principal->expires_at <= clock_wall();
-    traffic_end(association, expired ? STAT_ASSOCIATIONS_ENDED_REVOKED : STAT_ASSOCIATIONS_ENDED_IDLE);
-}
-
-static struct association *make(struct pending *pending, enum framework framework, struct principal *principal)
-{
-    struct worker *worker = pending->worker;
-    struct association *association = calloc(1, sizeof *association);
-    if (association == NULL)
-        return NULL;
-    const struct config_listener *listener = &worker->config->listeners[pending->listener];
-    association->user.kind = pending->endpoint.stream != 0 ? WORKER_USER_ASSOCIATION : 0;
-    association->worker = worker;
-    association->endpoint = pending->endpoint;
-    association->framework = framework;
-    association->started_ms = association->last_ms = worker->now_ms;
-    association->idle = (struct timer){.fire = look, .context = association};
-    association->device = (struct device){
-        .principal = principal,
-        .peer = pending->endpoint.peer,
-        .listener = listener,
-        .upstream = &worker->config->upstreams[listener->upstream],
-        .upstream_index = listener->upstream,
-    };
-    return association;
+    bool folded = record_kind(record) == RECORD_DTLS12 || record_kind(record) == RECORD_DTLS13;
+    return pending->endpoint.stream != 0 || folded;
 }
 
 // The handshake is done: an association takes its place. On any trouble the handshake counts as failed.
@@ -240,6 +261,7 @@ void traffic_establish(struct pending *pending)
     struct worker *worker = pending->worker;
     enum framework framework = FRAMEWORK_NONE;
     struct record *record = NULL;
+    bool stream = pending->endpoint.stream != 0;
     struct principal *principal = pending->principal;
     pending->principal = NULL;
     int result = handshake_finish(pending->handshake, &framework, &record);
@@ -248,52 +270,28 @@ void traffic_establish(struct pending *pending)
         principal_release(principal);
         principal = NULL;
     }
-    bool refused = result != SAGATE_OK || (framework == FRAMEWORK_PSK && principal == NULL);
-    struct association *association = refused ? NULL : make(pending, framework, principal);
-    if (association == NULL) {
-        principal_release(principal);
-        record_free(record);
-        handshaking_end(pending, STAT_HANDSHAKES_FAILED_CREDENTIAL);
+    if (result != SAGATE_OK || (framework == FRAMEWORK_PSK && principal == NULL) || !is_usable(pending, record)) {
+        refuse(pending, principal, record, STAT_HANDSHAKES_FAILED_CREDENTIAL);
         return;
     }
-    association->record = record;
-    bool datagrams = !is_stream(association);
-    struct handshake_sink sink = {.send = endpoint_send, .context = &association->endpoint};
-    if (datagrams) {
-        sink.reserve = endpoint_reserve;
-        sink.commit = endpoint_commit;
-    }
-    record_set_sink(record, &sink);
-    if (datagrams) {
-        struct association *old =
-            association_by_address(worker->associations, association->endpoint.socket, &association->endpoint.peer);
-        // The same peer address proved an identity anew: a rebooted device. Only now may the old one end.
-        if (old != NULL) {
-            old->closing = true; // no close_notify into the new association
-            traffic_end(old, STAT_ASSOCIATIONS_ENDED_REPLACED);
-        }
-    }
-    if (association_insert(worker->associations, association, datagrams) != SAGATE_OK) {
+    struct association *association = stream ? lifetime_stream(pending, framework, principal, record)
+                                             : lifetime_datagrams(pending, framework, principal, record);
+    if (association == NULL) {
         worker_count(worker, STAT_LIMIT_ASSOCIATIONS, 1);
         log_sampled(&worker->sample_limit, LOG_LEVEL_WARNING, "limits.associations (%u per worker) is reached",
                     worker->config->limits.associations);
-        principal_release(principal);
-        record_close(record);
-        record_free(record);
-        free(association);
-        handshaking_end(pending, STAT_HANDSHAKES_FAILED_GONE);
+        refuse(pending, principal, record, STAT_HANDSHAKES_FAILED_GONE);
         return;
     }
-    if (!datagrams) {
+    if (stream) {
         (void)io_stream_set_user(worker->io, association->endpoint.stream, &association->user);
         worker_replace_user(worker, &pending->user, &association->user);
         pending->endpoint.stream = 0;
         pending->counted_stream = false;
+        worker_gauge(worker, STAT_ASSOCIATIONS_TLS, association_streams(worker->associations));
     }
-    enum stat_id gauge = datagrams ? STAT_ASSOCIATIONS_DTLS : STAT_ASSOCIATIONS_TLS;
-    worker_gauge(worker, gauge, worker->stats->counters[gauge] + 1);
-    timer_set(worker->wheel, &association->idle, next_look(association, worker->now_ms));
     handshaking_end(pending, framework == FRAMEWORK_PSK ? STAT_HANDSHAKES_OK_PSK : STAT_HANDSHAKES_OK_NONE);
     // Application data may have come with the last flight.
+    traffic_ready(association);
     traffic_pump(association);
 }

@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum {
@@ -21,6 +21,8 @@ enum {
     WAIT_MAX_MS = 250,
     END_BATCH = 128, // associations ended between two looks at the driver
     END_WAITS = 100,
+    END_MS = 2000, // a million peers cannot all be told that they are not served any more
+    GONE_PLACES = 2000,
     END_WAIT_US = 20000,
     STATS_MS = 500,
 };
@@ -36,12 +38,27 @@ static struct listener *listener_like(struct worker *worker, const struct config
     return NULL;
 }
 
+// The number under which the slots of the store know a listener. Numbers are few and stay with their address, so that
+// one that is gone gives its number up only with its process.
+static bool number_listener(struct worker *worker, struct listener *listener)
+{
+    int number = store_listener(worker->store, &listener->config->address);
+    if (number < 0)
+        return false;
+    listener->number = (uint8_t)number;
+    return true;
+}
+
 static struct listener *listener_open(struct worker *worker, const struct config_listener *config, int fd)
 {
     struct listener *listener = calloc(1, sizeof *listener);
     if (listener == NULL)
         return NULL;
     *listener = (struct listener){.user = {.kind = WORKER_USER_LISTENER}, .worker = worker, .config = config};
+    if (config->transport == CONFIG_DTLS && !number_listener(worker, listener)) {
+        free(listener);
+        return NULL;
+    }
     int result = config->transport == CONFIG_DTLS ? io_add_datagram(worker->io, fd, &listener->user, &listener->id)
                                                   : io_add_listener(worker->io, fd, &listener->user, &listener->id);
     if (result != SAGATE_OK) {
@@ -92,6 +109,29 @@ static void listeners_close_unused(struct worker *worker, struct listener **next
     memcpy(worker->listeners, next, sizeof worker->listeners);
 }
 
+struct point {
+    struct worker *worker;
+    const struct config *config;
+};
+
+static void point_association_at(void *context, struct association *association)
+{
+    const struct point *point = context;
+    const struct config *config = point->config;
+    const struct config_listener *old = association->device.listener;
+    size_t i = 0;
+    while (i < config->listener_count && (config->listeners[i].transport != old->transport ||
+                                          !address_equal(&config->listeners[i].address, &old->address)))
+        i++;
+    if (i == config->listener_count) {
+        traffic_end(association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
+        return;
+    }
+    association->device.listener = &config->listeners[i];
+    association->device.upstream_index = config->listeners[i].upstream;
+    association->device.upstream = &config->upstreams[config->listeners[i].upstream];
+}
+
 // Handshakes and associations refer to listeners and upstreams of the configuration that goes away.
 static void point_at(struct worker *worker, const struct config *config)
 {
@@ -108,24 +148,27 @@ static void point_at(struct worker *worker, const struct config *config)
         else
             pending->listener = i;
     }
-    uint64_t cursor = 0;
-    size_t budget = SIZE_MAX;
-    struct association *association;
-    while ((association = association_walk(worker->associations, &cursor, &budget)) != NULL) {
-        struct listener *listener = listener_like(worker, association->device.listener);
-        size_t i = 0;
-        while (listener != NULL && i < config->listener_count &&
-               (config->listeners[i].transport != listener->config->transport ||
-                !address_equal(&config->listeners[i].address, &listener->config->address)))
-            i++;
-        if (listener == NULL || i == config->listener_count) {
-            traffic_end(association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
-            continue;
-        }
-        association->device.listener = &config->listeners[i];
-        association->device.upstream_index = config->listeners[i].upstream;
-        association->device.upstream = &config->upstreams[config->listeners[i].upstream];
+    association_each(worker->associations, point_association_at, &(struct point){worker, config});
+}
+
+// Ends, in pieces, the associations in the store whose listener is gone.
+static void end_gone(struct timer *timer, void *context, uint64_t now_ms)
+{
+    struct worker *worker = context;
+    size_t budget = GONE_PLACES;
+    store_slot slot;
+    while ((slot = store_walk(worker->store, &worker->gone, &budget)) != 0) {
+        if (worker->numbered[store_head(worker->store, slot)->listener] == NULL)
+            lifetime_end_slot(worker, slot, STAT_ASSOCIATIONS_ENDED_OPERATOR);
     }
+    if (worker->gone != 0)
+        timer_set(worker->wheel, timer, now_ms + 1);
+}
+
+static void new_cid(void *context, uint8_t *cid)
+{
+    const struct worker *worker = context;
+    store_new_cid(worker->store, cid);
 }
 
 static int take_snapshot(struct worker *worker, struct worker_snapshot *snapshot)
@@ -143,10 +186,18 @@ static int take_snapshot(struct worker *worker, struct worker_snapshot *snapshot
         abort();
     }
     listeners_close_unused(worker, next);
+    memset(worker->numbered, 0, sizeof worker->numbered);
     for (size_t i = 0; i < config->listener_count; i++) {
-        worker->listeners[i]->index = i;
-        worker->listeners[i]->config = &config->listeners[i];
+        struct listener *listener = worker->listeners[i];
+        listener->index = i;
+        listener->config = &config->listeners[i];
+        if (listener->config->transport == CONFIG_DTLS)
+            worker->numbered[listener->number] = listener;
     }
+    worker->gone = 0;
+    timer_set(worker->wheel, &worker->gone_timer, worker->now_ms + 1);
+    handshake_cookie_secret(snapshot->contexts, store_secret(worker->store, WORKER_SECRET_COOKIES));
+    handshake_contexts_cid(snapshot->contexts, config->limits.connection_id_bytes, new_cid, worker);
     handshake_contexts_free(worker->contexts);
     worker->contexts = snapshot->contexts;
     worker->config = config;
@@ -173,6 +224,12 @@ void worker_swap(struct worker *worker, struct worker_snapshot *snapshot)
 bool worker_swapped(struct worker *worker)
 {
     return atomic_load_explicit(&worker->offered, memory_order_acquire) == NULL;
+}
+
+void worker_stop_keeping(struct worker *worker)
+{
+    atomic_store_explicit(&worker->keeping, true, memory_order_release);
+    worker_stop(worker);
 }
 
 void worker_stop(struct worker *worker)
@@ -205,6 +262,7 @@ static void copy_counters(struct timer *timer, void *context, uint64_t now_ms)
                  now->datagrams_truncated - worker->counted.datagrams_truncated);
     worker->counted = *now;
     keys_expire(worker->keys, now_ms, KEYS_SWEEP);
+    lifetime_tick(worker);
     timer_set(worker->wheel, timer, now_ms + STATS_MS);
 }
 
@@ -277,28 +335,55 @@ int worker_round(struct worker *worker, int64_t timeout_us)
             dispatch(worker, &events[i]);
     }
     worker->batch_count = 0;
+    rings_drain(worker);
+    lifetime_run(worker);
     timer_wheel_run(worker->wheel, worker->now_ms);
     traffic_run_ready(worker);
     check_offered(worker);
     return SAGATE_OK;
 }
 
+// Ends the association of an item, or with `keeping` only takes it off the hand.
+static void end_item(struct worker *worker, const struct lifetime_item *item)
+{
+    if (item->association != NULL)
+        traffic_end(item->association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
+    else
+        lifetime_end_slot(worker, item->slot, STAT_ASSOCIATIONS_ENDED_OPERATOR);
+}
+
+static void leave_at_hand(void *context, struct association *association)
+{
+    struct worker *worker = context;
+    coap_device_gone(worker->coap, &association->device, worker->now_us);
+    lifetime_free(association);
+}
+
 static void end_all(struct worker *worker)
 {
     while (worker->pendings != NULL)
         handshaking_end(worker->pendings, STAT_HANDSHAKES_FAILED_GONE);
+    bool keeping = atomic_load_explicit(&worker->keeping, memory_order_acquire);
     uint64_t cursor = 0;
     size_t budget = SIZE_MAX;
-    struct association *association;
+    struct lifetime_item item;
     struct io_event events[WORKER_EVENTS];
     size_t ended = 0;
-    while (worker->associations != NULL &&
-           (association = association_walk(worker->associations, &cursor, &budget)) != NULL) {
-        traffic_end(association, STAT_ASSOCIATIONS_ENDED_OPERATOR);
+    uint64_t deadline = clock_ms() + END_MS;
+    while (worker->store != NULL && lifetime_walk(worker, &cursor, &budget, &item)) {
+        if (item.association == NULL && keeping)
+            break;
+        end_item(worker, &item);
         // Transmit buffers are few; lets the close_notify of those before leave.
-        if (++ended % END_BATCH == 0)
-            (void)io_wait(worker->io, events, WORKER_EVENTS, 0);
+        if (++ended % END_BATCH != 0)
+            continue;
+        (void)io_wait(worker->io, events, WORKER_EVENTS, 0);
+        if (item.association == NULL && clock_ms() > deadline)
+            break;
     }
+    worker->ready = NULL;
+    if (worker->store != NULL)
+        association_each(worker->associations, leave_at_hand, worker);
     // The last ones too; nobody looks at what arrives meanwhile.
     for (unsigned i = 0; ended > 0 && i < END_WAITS; i++) {
         if (io_wait(worker->io, events, WORKER_EVENTS, END_WAIT_US) <= 0)
@@ -367,6 +452,46 @@ static size_t stream_limit(const struct config *config)
     return STREAM_LIMIT + one_write;
 }
 
+// Without memory of the supervisor's, as in tests, associations end with the process.
+static int private_memory(struct worker *worker, size_t bytes)
+{
+    worker->private_fd = memfd_create("sagate-associations", MFD_CLOEXEC);
+    return worker->private_fd >= 0 && ftruncate(worker->private_fd, (off_t)bytes) == 0 ? SAGATE_OK : SAGATE_ESYS;
+}
+
+static int open_store(struct worker *worker, const struct worker_options *options)
+{
+    const struct config_limits *limits = &options->snapshot->config->limits;
+    if (options->store_fd < 0) {
+        int result = private_memory(worker, store_bytes(limits->associations));
+        if (result != SAGATE_OK)
+            return result;
+    }
+    const struct store_options store = {.fd = options->store_fd >= 0 ? options->store_fd : worker->private_fd,
+                                        .worker = worker->index,
+                                        .max = limits->associations,
+                                        .connection_id_bytes = limits->connection_id_bytes,
+                                        .lock = options->lock_memory};
+    enum store_found found;
+    int result = store_open(&store, &worker->store, &found);
+    if (result != SAGATE_OK)
+        return result;
+    if (options->lock_memory && !store_locked(worker->store))
+        log_warning("worker %u: the memory of associations cannot be locked", worker->index);
+    if (found == STORE_REFUSED)
+        log_warning("worker %u: the associations of an earlier process are of another layout and are lost",
+                    worker->index);
+    uint32_t count = store_count(worker->store);
+    worker->resumed = count > 0;
+    if (count > 0 || store_lost(worker->store) > 0)
+        log_info("worker %u: %u associations go on%s, %u are lost", worker->index, count,
+                 found == STORE_REBUILT ? " (indexes made anew)" : "", store_lost(worker->store));
+    worker_count(worker, STAT_ASSOCIATIONS_RESUMED, count);
+    worker_count(worker, STAT_ASSOCIATIONS_LOST, store_lost(worker->store));
+    worker_gauge(worker, STAT_ASSOCIATIONS_DTLS, count);
+    return SAGATE_OK;
+}
+
 static int make_parts(struct worker *worker, const struct worker_options *options)
 {
     const struct config *config = options->snapshot->config;
@@ -379,10 +504,13 @@ static int make_parts(struct worker *worker, const struct worker_options *option
     if (result != SAGATE_OK)
         return result;
     worker->wheel = timer_wheel_new(worker->now_ms);
-    worker->associations = association_table_new(config->limits.associations);
+    worker->associations = association_table_new(config->limits.connections);
     worker->keys = keys_new(KEYS_MAX);
     if (worker->wheel == NULL || worker->associations == NULL || worker->keys == NULL)
         return SAGATE_ENOMEM;
+    result = open_store(worker, options);
+    if (result != SAGATE_OK)
+        return result;
     result = make_bindings(worker, config);
     if (result != SAGATE_OK)
         return result;
@@ -407,6 +535,9 @@ int worker_new(const struct worker_options *options, struct worker **out)
         return SAGATE_ENOMEM;
     worker->index = options->index;
     worker->pendings_tail = &worker->pendings;
+    worker->resting_tail = &worker->resting;
+    worker->private_fd = -1;
+    worker->gone_timer = (struct timer){.fire = end_gone, .context = worker};
     worker->stats = options->stats;
     worker->channel_fd = options->channel_fd;
     worker->wake_fd = options->wake_fd;
@@ -441,6 +572,15 @@ void worker_free(struct worker *worker)
     upstream_free(worker->upstreams);
     keys_free(worker->keys);
     association_table_free(worker->associations);
+    store_close(worker->store);
+    if (worker->private_fd >= 0)
+        close(worker->private_fd);
+    rings_free(worker);
+    while (worker->spare_associations != NULL) {
+        struct association *spare = worker->spare_associations;
+        worker->spare_associations = spare->next;
+        free(spare);
+    }
     handshake_contexts_free(worker->contexts);
     free(worker->spare);
     channel_free(worker);

@@ -39,11 +39,17 @@ struct worker_options {
     struct stats *stats; // never NULL
     int channel_fd;      // plane socket to control; -1 in tests that resolve by hand; stays the caller's
     int wake_fd;         // eventfd that worker_swap and worker_stop write to; -1 in tests; stays the caller's
+    int store_fd; // memory of the DTLS associations (association/store.h); -1: private memory; stays the caller's
+    bool lock_memory;
     struct worker_snapshot *snapshot;
 };
 
 // SAGATE_OK; SAGATE_ENOMEM; SAGATE_ESYS; SAGATE_EUNSUPPORTED (io driver). On an error the snapshot stays the caller's.
 int worker_new(const struct worker_options *options, struct worker **worker);
+
+// Lets the workers of a process hand over datagrams to each other; `workers` stays valid until the last one is freed.
+// Before any of them runs. SAGATE_OK, SAGATE_ENOMEM.
+int worker_link(struct worker *const *workers, size_t count);
 
 // Runs until worker_stop. SAGATE_OK, or the fatal error of the io driver. Worker's thread.
 int worker_run(struct worker *worker);
@@ -56,8 +62,10 @@ int worker_round(struct worker *worker, int64_t timeout_us);
 void worker_swap(struct worker *worker, struct worker_snapshot *snapshot);
 bool worker_swapped(struct worker *worker);
 
-// Any thread: ends worker_run after the batch in hand.
+// Any thread: ends worker_run after the batch in hand. `keeping`: DTLS associations stay in the store, without a word
+// to their peers, for the process that comes next.
 void worker_stop(struct worker *worker);
+void worker_stop_keeping(struct worker *worker);
 
 // The worker's io instance, for tests over the mem driver.
 struct io *worker_io(struct worker *worker);

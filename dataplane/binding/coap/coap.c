@@ -86,6 +86,18 @@ void coap_device_gone(struct coap *coap, struct device *device, uint64_t now_us)
     device->in_flight = 0;
 }
 
+bool coap_device_rest(struct coap *coap, struct device *device)
+{
+    struct peer *peer = device->binding_state;
+    if (peer == NULL)
+        return true;
+    if (peer->exchanges != NULL)
+        return false;
+    peer_free(coap, peer);
+    device->binding_state = NULL;
+    return true;
+}
+
 // --- refusals ----------------------------------------------------------------------------------------------------
 
 // Answers a request of `peer` that is not forwarded. coap->request is that request.

@@ -1,9 +1,14 @@
 // The pool of exchanges and the message layer towards devices (RFC 7252 section 4, RFC 7641 section 4.5).
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/clock.h"
 #include "common/error.h"
 #include "dataplane/binding/coap/state.h"
 
 #include <stdlib.h>
+
+// The first Message ID of a peer's state goes on with time, all of them once in 262 s: state that is made anew does not
+// repeat those of the state before within EXCHANGE_LIFETIME (RFC 7252 4.8.2) below 250 messages a second.
+enum { MID_MS = 4 };
 
 uint32_t coap_random(struct coap *coap)
 {
@@ -40,9 +45,10 @@ struct peer *peer_of(struct coap *coap, struct device *device)
     coap->free_peers = peer->next_free;
     // Whose share of the tables the association uses up: its credential's.
     const char *credential = device->principal == NULL ? "" : device->principal->credential_id;
-    *peer = (struct peer){.device = device,
-                          .owner = hash_bytes(&coap->key, credential, strlen(credential)),
-                          .next_mid = (uint16_t)coap_random(coap)};
+    *peer = (struct peer){
+        .device = device,
+        .owner = hash_bytes(&coap->key, credential, strlen(credential)),
+        .next_mid = (uint16_t)(hash_bytes(&coap->key, &device->association, sizeof(uint64_t)) + clock_ms() / MID_MS)};
     device->binding_state = peer;
     return peer;
 }
@@ -116,6 +122,9 @@ static void leave_peer(struct exchange *exchange)
     *exchange->peer_link = exchange->peer_next;
     if (exchange->peer_next != NULL)
         exchange->peer_next->peer_link = exchange->peer_link;
+    const struct device_port *port = &exchange->coap->port;
+    if (exchange->peer->exchanges == NULL && port->idle != NULL)
+        port->idle(port->context, exchange->peer->device->association);
     exchange->peer = NULL;
 }
 
