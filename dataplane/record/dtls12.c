@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "common/secret.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #define SEQUENCE_MASK ((1ULL << 48) - 1)
@@ -97,12 +98,18 @@ static bool is_replayed(const struct dtls12 *state, uint64_t sequence)
 
 static void mark_seen(struct dtls12 *state, uint64_t sequence)
 {
-    if (sequence > state->newest) {
-        uint64_t ahead = sequence - state->newest;
-        state->window = ahead >= WINDOW ? 0 : state->window << ahead;
-        state->newest = sequence;
+    if (sequence <= state->newest) {
+        state->window |= 1ULL << (state->newest - sequence);
+        return;
     }
-    state->window |= 1ULL << (state->newest - sequence);
+    uint64_t ahead = sequence - state->newest;
+    uint64_t window = (ahead >= WINDOW ? 0 : state->window << ahead) | 1;
+    // A process that dies between these steps leaves a window that drops too much, never one that takes a record twice.
+    state->window = UINT64_MAX;
+    atomic_signal_fence(memory_order_seq_cst);
+    state->newest = sequence;
+    atomic_signal_fence(memory_order_seq_cst);
+    state->window = window;
 }
 
 enum dtls12_verdict dtls12_open_prepare(const struct dtls12 *state, const struct dtls12_record *record, uint8_t *out,
@@ -230,6 +237,7 @@ int dtls12_seal_prepare(struct dtls12 *state, uint8_t type, const uint8_t *data,
     if (is_used_up(state, type))
         return SAGATE_EGONE;
     uint64_t number = state->next_out++;
+    atomic_signal_fence(memory_order_seq_cst); // used up before it is used, should the process die in between
     struct slice cid = slice_of(state->cid_out, state->cid_out_len);
     uint8_t *at = out;
     *at++ = cid.len > 0 ? DTLS12_CID : type;

@@ -28,16 +28,21 @@ struct held {
 };
 
 struct record {
-    bool folded;
-    bool ended;  // close_notify came, or the association broke
-    bool closed; // close_notify was sent
+    uint8_t kind; // enum record_kind
+    bool ended;   // close_notify came, or the association broke
+    bool closed;  // close_notify was sent
     int end_status;
     union {
         struct held held;
         struct fold fold;
     };
 };
-_Static_assert(sizeof(struct record) <= 256, "all that a folded association needs to open and seal records");
+_Static_assert(sizeof(struct record) <= 160, "there is one for each association that is in use");
+
+static bool is_datagram(const struct record *record)
+{
+    return record->kind == RECORD_DTLS12 || record->kind == RECORD_DTLS13;
+}
 
 struct record *record_adopt(struct session *session)
 {
@@ -45,20 +50,54 @@ struct record *record_adopt(struct session *session)
     if (record == NULL)
         return NULL;
     session->owner = NULL;
-    record->folded = fold_take(&record->fold, session);
-    if (record->folded)
+    if (fold_take(&record->fold, session)) {
+        record->kind = record->fold.kind;
         return record;
+    }
     if (!session->dtls)
         session_release_all(session);
     record->held = (struct held){.session = session};
     return record;
 }
 
+struct record *record_resume(enum record_kind kind, const struct record_place *place, const struct handshake_sink *sink)
+{
+    struct record *record = calloc(1, sizeof *record);
+    if (record == NULL)
+        return NULL;
+    record->kind = (uint8_t)kind;
+    if (fold_resume(&record->fold, kind, place, sink))
+        return record;
+    free(record);
+    return NULL;
+}
+
+void record_settle(struct record *record, const struct record_place *place)
+{
+    if (is_datagram(record))
+        fold_settle(&record->fold, place);
+}
+
+enum record_kind record_kind(const struct record *record)
+{
+    return (enum record_kind)record->kind;
+}
+
+bool record_newest(const struct record *record)
+{
+    return is_datagram(record) && record->fold.newest;
+}
+
+struct slice record_cid(const struct record *record)
+{
+    return is_datagram(record) ? fold_cid(&record->fold) : (struct slice){0};
+}
+
 void record_free(struct record *record)
 {
     if (record == NULL)
         return;
-    if (record->folded)
+    if (is_datagram(record))
         fold_release(&record->fold);
     else
         session_free(record->held.session);
@@ -67,7 +106,7 @@ void record_free(struct record *record)
 
 void record_set_sink(struct record *record, const struct handshake_sink *sink)
 {
-    if (record->folded)
+    if (is_datagram(record))
         record->fold.sink = *sink;
     else
         record->held.session->sink = *sink;
@@ -75,12 +114,12 @@ void record_set_sink(struct record *record, const struct handshake_sink *sink)
 
 bool record_folded(const struct record *record)
 {
-    return record->folded;
+    return record->kind != RECORD_HELD;
 }
 
 int record_input(struct record *record, const uint8_t *data, size_t len)
 {
-    if (record->folded) {
+    if (is_datagram(record)) {
         (void)fold_input(&record->fold, slice_of(data, len));
         return SAGATE_OK; // a datagram for which there is no room is one that was lost
     }
@@ -103,7 +142,7 @@ int record_input(struct record *record, const uint8_t *data, size_t len)
 
 int record_lend(struct record *record, const uint8_t *data, size_t len)
 {
-    if (!record->folded)
+    if (!is_datagram(record))
         return record_input(record, data, len);
     fold_lend(&record->fold, slice_of(data, len));
     return SAGATE_OK;
@@ -214,7 +253,7 @@ size_t record_open(struct record *record, uint8_t *out, size_t cap, int *status)
     }
     if (cap > RECORD_PLAINTEXT_MAX)
         cap = RECORD_PLAINTEXT_MAX;
-    if (record->folded) {
+    if (is_datagram(record)) {
         size_t len = fold_open(&record->fold, out, cap, status);
         return *status == SAGATE_DONE || *status == SAGATE_EGONE ? end(record, *status, status) : len;
     }
@@ -260,7 +299,7 @@ static int seal_folded(struct record *record, const uint8_t *data, size_t len)
     int status;
     if (len == 0)
         return SAGATE_OK;
-    int rc = fold_send(&record->fold, DTLS12_APPLICATION, data, len);
+    int rc = fold_send(&record->fold, data, len);
     if (rc != SAGATE_EGONE && rc != SAGATE_EINTERNAL)
         return rc;
     (void)end(record, SAGATE_EGONE, &status);
@@ -269,10 +308,10 @@ static int seal_folded(struct record *record, const uint8_t *data, size_t len)
 
 int record_seal(struct record *record, const uint8_t *data, size_t len)
 {
-    bool broken = !record->folded && record->held.session->broken;
+    bool broken = !is_datagram(record) && record->held.session->broken;
     if (record->closed || broken || (record->ended && record->end_status == SAGATE_EGONE))
         return SAGATE_EGONE;
-    if (record->folded)
+    if (is_datagram(record))
         return seal_folded(record, data, len);
     struct session *session = record->held.session;
     return session->dtls ? seal_datagram(session, data, len) : seal_stream(session, data, len);
@@ -280,23 +319,41 @@ int record_seal(struct record *record, const uint8_t *data, size_t len)
 
 void record_close(struct record *record)
 {
-    static const uint8_t close_notify[] = {1, 0};
-    bool broken = record->folded ? record->fold.fatal : record->held.session->broken;
+    bool broken = is_datagram(record) ? record->fold.fatal : record->held.session->broken;
     if (record->closed || broken)
         return;
     record->closed = true;
-    if (record->folded)
-        (void)fold_send(&record->fold, DTLS12_ALERT, close_notify, sizeof close_notify);
+    if (is_datagram(record))
+        fold_alert(&record->fold, 1, 0); // warning, close_notify
     else
         (void)wolfSSL_shutdown(record->held.session->ssl);
 }
 
+const char *record_protocol_name(enum record_kind kind)
+{
+    switch (kind) {
+    case RECORD_DTLS12:
+        return "DTLSv1.2";
+    case RECORD_DTLS13:
+        return "DTLSv1.3";
+    default:
+        return "";
+    }
+}
+
+const char *record_suite_name(uint16_t suite)
+{
+    return wolfSSL_get_cipher_name_from_suite((unsigned char)(suite >> 8), (unsigned char)suite);
+}
+
 const char *record_protocol(const struct record *record)
 {
-    return record->folded ? "DTLSv1.2" : wolfSSL_get_version(record->held.session->ssl);
+    return is_datagram(record) ? record_protocol_name(record_kind(record))
+                               : wolfSSL_get_version(record->held.session->ssl);
 }
 
 const char *record_cipher(const struct record *record)
 {
-    return record->folded ? record->fold.cipher : wolfSSL_get_cipher_name(record->held.session->ssl);
+    return is_datagram(record) ? record_suite_name(record->fold.place.flight->suite)
+                               : wolfSSL_get_cipher_name(record->held.session->ssl);
 }

@@ -1,10 +1,12 @@
 // Records of an established association: opens what came, seals what goes (buffers in, buffers out, no I/O). DTLS 1.2
-// with an AEAD suite is folded: traffic keys instead of a WOLFSSL object. All else stays on its object. One thread.
+// with an AEAD suite is folded: traffic keys instead of a WOLFSSL object, in a place that may outlive the process. All
+// else stays on its object. One thread.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_DATAPLANE_RECORD_RECORD_H
 #define SAGATE_DATAPLANE_RECORD_RECORD_H
 
 #include "dataplane/handshake/handshake.h"
+#include "dataplane/record/place.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -45,12 +47,31 @@ void record_close(struct record *record);
 
 // True when the association has no WOLFSSL object any more.
 bool record_folded(const struct record *record);
+enum record_kind record_kind(const struct record *record);
+
+// Moves the state of a folded DTLS association to a place (zeroed memory, the caller's, which must stay as long as the
+// record), wipes and frees the record's own, and goes on there. Nothing happens to other kinds.
+void record_settle(struct record *record, const struct record_place *place);
+// A record over state that lies in a place already. NULL when memory is short or that is no sane state of this kind.
+struct record *record_resume(enum record_kind kind, const struct record_place *place,
+                             const struct handshake_sink *sink);
+
+// Of the datagram in hand: true when the last authentic record was the newest so far and came with a Connection ID, so
+// that the sender's address may be adopted (RFC 9146 6, RFC 9147 9). False for other kinds than folded DTLS.
+bool record_newest(const struct record *record);
+
+// The Connection ID that the peer sends, valid until the record is settled or freed; empty: none.
+struct slice record_cid(const struct record *record);
 
 // "DTLSv1.2", "TLSv1.3"; "PSK-AES128-CCM-8". Static strings or the record's.
 const char *record_protocol(const struct record *record);
 const char *record_cipher(const struct record *record);
+// The same of a kind (RECORD_DTLS12, RECORD_DTLS13; else "") and a cipher suite (IANA; unknown: "None"). Static
+// strings.
+const char *record_protocol_name(enum record_kind kind);
+const char *record_suite_name(uint16_t suite);
 
-// NULL is allowed; wipes keys.
+// NULL is allowed; wipes keys, but not those in a place that it was settled in.
 void record_free(struct record *record);
 
 #endif

@@ -25,7 +25,7 @@ static int record_chunk(void *context, const uint8_t *data, size_t len)
     return rig->sink_says;
 }
 
-static struct handshake_sink sink_of(struct rig *rig)
+struct handshake_sink rig_sink(struct rig *rig)
 {
     return (struct handshake_sink){.send = record_chunk, .context = rig};
 }
@@ -71,7 +71,7 @@ int rig_open(struct rig *rig, const struct rig_options *options)
 
 int rig_accept(struct rig *rig)
 {
-    struct handshake_sink sink = sink_of(rig);
+    struct handshake_sink sink = rig_sink(rig);
     return handshake_tls_new(rig->contexts, 0, &sink, &rig->handshake);
 }
 
@@ -124,7 +124,7 @@ static void judge(struct rig *rig, int rc)
 
 void rig_give(struct rig *rig, const uint8_t *data, size_t len)
 {
-    struct handshake_sink sink = sink_of(rig);
+    struct handshake_sink sink = rig_sink(rig);
     if (rig->record != NULL) {
         (void)record_input(rig->record, data, len);
         return;

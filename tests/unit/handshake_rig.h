@@ -50,6 +50,8 @@ void rig_give(struct rig *rig, const uint8_t *data, size_t len);
 // All that waits, one way each.
 void rig_client_to_server(struct rig *rig, struct tls_client *client);
 void rig_server_to_client(struct rig *rig, struct tls_client *client);
+// The sink that keeps what the server side sends.
+struct handshake_sink rig_sink(struct rig *rig);
 // Throws away what the server sent; returns the number of chunks.
 size_t rig_drop_sent(struct rig *rig);
 

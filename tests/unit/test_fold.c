@@ -386,7 +386,7 @@ static void last_flight_is_kept_for_a_minute(void)
     rig.handshake->session = NULL;
     (void)rig_drop_sent(&rig);
     for (int late = 0; late <= 1; late++) {
-        fold.since_s -= late == 0 ? 50 : 11;
+        fold.place.flight->since_s -= late == 0 ? 50 : 11;
         CU_ASSERT_EQUAL(dtls12_seal(&state, 22, finished, sizeof finished, sealed, sizeof sealed, &len), SAGATE_OK);
         fold_lend(&fold, slice_of(sealed, len));
         CU_ASSERT_EQUAL(fold_open(&fold, out, sizeof out, &status), 0);
@@ -411,12 +411,13 @@ static void limits_end_the_association(void)
     CU_ASSERT_TRUE_FATAL(fold_take(&fold, rig.handshake->session));
     rig.handshake->session = NULL;
     (void)rig_drop_sent(&rig);
-    fold.dtls12.next_out = (1ULL << 48) + aead_properties(AEAD_AES_128_CCM_8)->seal_limit - DTLS12_RESERVE;
-    CU_ASSERT_EQUAL(fold_send(&fold, DTLS12_APPLICATION, key, 3), SAGATE_EGONE);
+    struct dtls12 *folded = fold.place.keys;
+    folded->next_out = (1ULL << 48) + aead_properties(AEAD_AES_128_CCM_8)->seal_limit - DTLS12_RESERVE;
+    CU_ASSERT_EQUAL(fold_send(&fold, key, 3), SAGATE_EGONE);
     CU_ASSERT_EQUAL(rig_drop_sent(&rig), 0);
-    CU_ASSERT_EQUAL(fold_send(&fold, DTLS12_ALERT, (const uint8_t *)"\1\0", 2), SAGATE_OK);
+    fold_alert(&fold, 1, 0);
     CU_ASSERT_EQUAL(rig_drop_sent(&rig), 1);
-    fold.dtls12.failed = aead_properties(AEAD_AES_128_CCM_8)->forgery_limit - 1;
+    folded->failed = aead_properties(AEAD_AES_128_CCM_8)->forgery_limit - 1;
     CU_ASSERT_EQUAL(dtls12_seal(&state, 23, key, 3, sealed, sizeof sealed, &len), SAGATE_OK);
     sealed[len - 1] ^= 1;
     fold_lend(&fold, slice_of(sealed, len));
@@ -482,6 +483,77 @@ static void records_are_written_into_the_room_of_the_sink(void)
     finish(&rig, client);
 }
 
+struct memory { // of an owner of states, as the store is
+    struct record_flight flight;
+    union record_keys keys;
+};
+
+static struct record_place place_in(struct memory *memory)
+{
+    return (struct record_place){.flight = &memory->flight, .keys = &memory->keys};
+}
+
+static void state_goes_on_where_its_owner_wants_it(void)
+{
+    for (size_t k = 0; k < FOLDING; k++) {
+        struct rig rig;
+        struct memory memory = {0};
+        const struct record_place place = place_in(&memory);
+        struct tls_client *client = establish(&rig, folding[k]);
+        CU_ASSERT_TRUE(rig_echo(&rig, client, 20));
+        CU_ASSERT_EQUAL(record_kind(rig.record), RECORD_DTLS12);
+        record_settle(rig.record, &place);
+        CU_ASSERT_TRUE(rig_echo(&rig, client, 30));
+        const struct handshake_sink sink = rig_sink(&rig);
+        record_free(rig.record);
+        struct memory moved = memory; // as if another process had mapped it elsewhere
+        const struct record_place place_there = place_in(&moved);
+        rig.record = record_resume(RECORD_DTLS12, &place_there, &sink);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(rig.record);
+        CU_ASSERT_TRUE(rig_echo(&rig, client, 40));
+        CU_ASSERT_STRING_EQUAL(record_protocol(rig.record), "DTLSv1.2");
+        CU_ASSERT_STRING_EQUAL(record_cipher(rig.record), folding[k]->ciphers);
+        CU_ASSERT_EQUAL(record_cid(rig.record).len, 0);
+        CU_ASSERT_FALSE(record_newest(rig.record)); // no Connection ID
+        finish(&rig, client);
+        CU_ASSERT_TRUE(moved.keys.dtls12.next_out > 1ULL << 48); // wiped by its owner
+    }
+}
+
+static void nonsense_is_not_resumed(void)
+{
+    struct rig rig;
+    struct memory memory = {0};
+    const struct record_place place = place_in(&memory);
+    struct tls_client *client = establish(&rig, &ccm8);
+    record_settle(rig.record, &place);
+    const struct memory good = memory;
+    const struct handshake_sink sink = rig_sink(&rig);
+    for (int i = 0; i < 8; i++) {
+        memory = good;
+        memory.keys.dtls12.aead = i == 0 ? 0 : i == 1 ? 6 : good.keys.dtls12.aead;
+        memory.keys.dtls12.cid_in_len = i == 2 ? 17 : 0;
+        memory.keys.dtls12.cid_out_len = i == 3 ? 200 : 0;
+        memory.keys.dtls12.next_out ^= i == 4 ? 1ULL << 50 : 0;
+        memory.flight.flights = i == 5 ? 9 : 8;
+        struct record *record = record_resume(i == 6 ? RECORD_HELD : RECORD_DTLS12, &place, &sink);
+        CU_ASSERT_TRUE((record != NULL) == (i == 7));
+        record_free(record);
+    }
+    finish(&rig, client);
+}
+
+static void suites_and_protocols_have_their_names(void)
+{
+    CU_ASSERT_STRING_EQUAL(record_suite_name(0xc0a8), "PSK-AES128-CCM-8");
+    CU_ASSERT_STRING_EQUAL(record_suite_name(0xc02b), "ECDHE-ECDSA-AES128-GCM-SHA256");
+    CU_ASSERT_STRING_EQUAL(record_suite_name(0x1301), "TLS13-AES128-GCM-SHA256");
+    CU_ASSERT_STRING_EQUAL(record_suite_name(0xfefe), "None");
+    CU_ASSERT_STRING_EQUAL(record_protocol_name(RECORD_DTLS12), "DTLSv1.2");
+    CU_ASSERT_STRING_EQUAL(record_protocol_name(RECORD_DTLS13), "DTLSv1.3");
+    CU_ASSERT_STRING_EQUAL(record_protocol_name(RECORD_STREAM), "");
+}
+
 static const struct unit_test tests[] = {
     {"AEAD suites of DTLS fold and others do not", aead_suites_of_dtls_fold_and_others_do_not},
     {"lost last flight is repeated", lost_last_flight_is_repeated},
@@ -496,6 +568,9 @@ static const struct unit_test tests[] = {
     {"last flight is kept for a minute", last_flight_is_kept_for_a_minute},
     {"limits end the association", limits_end_the_association},
     {"records are written into the room of the sink", records_are_written_into_the_room_of_the_sink},
+    {"state goes on where its owner wants it", state_goes_on_where_its_owner_wants_it},
+    {"nonsense is not resumed", nonsense_is_not_resumed},
+    {"suites and protocols have their names", suites_and_protocols_have_their_names},
 };
 
 UNIT_MAIN("fold", tests)
