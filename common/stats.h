@@ -27,6 +27,10 @@
     X(COOKIES_SENT, "cookies_sent_total", "", "counter", "HelloVerifyRequest or HelloRetryRequest with a cookie sent") \
     X(ASSOCIATIONS_DTLS, "associations", "transport=\"dtls\"", "gauge", "Established associations")                    \
     X(ASSOCIATIONS_TLS, "associations", "transport=\"tls\"", "gauge", "")                                              \
+    X(ASSOCIATIONS_RESUMED, "associations_resumed_total", "", "counter",                                               \
+      "Associations that went on in the next data process")                                                            \
+    X(ASSOCIATIONS_LOST, "associations_lost_total", "", "counter",                                                     \
+      "Associations that the next data process could not go on with")                                                  \
     X(ASSOCIATIONS_ENDED_PEER, "associations_ended_total", "reason=\"peer\"", "counter",                               \
       "Associations ended, by reason")                                                                                 \
     X(ASSOCIATIONS_ENDED_IDLE, "associations_ended_total", "reason=\"idle\"", "counter", "")                           \
@@ -34,6 +38,9 @@
     X(ASSOCIATIONS_ENDED_REPLACED, "associations_ended_total", "reason=\"replaced\"", "counter", "")                   \
     X(ASSOCIATIONS_ENDED_ERROR, "associations_ended_total", "reason=\"error\"", "counter", "")                         \
     X(ASSOCIATIONS_ENDED_OPERATOR, "associations_ended_total", "reason=\"operator\"", "counter", "")                   \
+    X(ASSOCIATIONS_ENDED_EVICTED, "associations_ended_total", "reason=\"evicted\"", "counter", "")                     \
+    X(REBINDINGS, "rebindings_total", "", "counter",                                                                   \
+      "Associations whose peer went on from another address (RFC 9146)")                                               \
     X(DATAGRAMS_RECEIVED, "datagrams_received_total", "", "counter", "Datagrams received from devices")                \
     X(DATAGRAMS_SENT, "datagrams_sent_total", "", "counter", "Datagrams sent to devices")                              \
     X(DATAGRAMS_DROPPED_MALFORMED, "datagrams_dropped_total", "reason=\"malformed\"", "counter",                       \
@@ -43,6 +50,11 @@
     X(DATAGRAMS_DROPPED_BUFFER, "datagrams_dropped_total", "reason=\"no_buffer\"", "counter", "")                      \
     X(RECORDS_OPENED, "records_total", "direction=\"in\"", "counter", "Records of application data")                   \
     X(RECORDS_SEALED, "records_total", "direction=\"out\"", "counter", "")                                             \
+    X(RECORDS_HANDED_OVER, "records_handed_over_total", "", "counter",                                                 \
+      "Records handed over to the worker that their Connection ID names")                                              \
+    X(RECORDS_HANDOVER_FULL, "records_dropped_total", "reason=\"handover_full\"", "counter",                           \
+      "Records dropped, by reason")                                                                                    \
+    X(RECORDS_UNKNOWN_CID, "records_dropped_total", "reason=\"unknown_connection_id\"", "counter", "")                 \
     X(BYTES_IN, "bytes_total", "direction=\"in\"", "counter", "Bytes of application data")                             \
     X(BYTES_OUT, "bytes_total", "direction=\"out\"", "counter", "")                                                    \
     X(STREAMS_ACCEPTED, "streams_accepted_total", "", "counter", "TCP connections accepted")                           \
@@ -79,6 +91,7 @@
     X(LIMIT_HANDSHAKES, "limit_hits_total", "limit=\"handshakes\"", "counter", "Times a configured limit was hit")     \
     X(LIMIT_PARKED, "limit_hits_total", "limit=\"parked\"", "counter", "")                                             \
     X(LIMIT_ASSOCIATIONS, "limit_hits_total", "limit=\"associations\"", "counter", "")                                 \
+    X(LIMIT_IDENTITY, "limit_hits_total", "limit=\"associations_per_identity\"", "counter", "")                        \
     X(LIMIT_IN_FLIGHT_ASSOCIATION, "limit_hits_total", "limit=\"requests_per_association\"", "counter", "")            \
     X(LIMIT_IN_FLIGHT_UPSTREAM, "limit_hits_total", "limit=\"requests_per_upstream\"", "counter", "")                  \
     X(REGISTRATIONS_LEARNED, "registrations_learned_total", "", "counter", "AE-IDs learned from the answers of a CSE") \
@@ -110,7 +123,10 @@ enum stats_rsc_row {
 };
 
 enum stats_binding { STATS_COAP, STATS_HTTP, STATS_BINDINGS };
-enum { STATS_OPERATIONS = 6, STATS_SERVERS_MAX = 64, STATS_LATENCY_BUCKETS = 20, STATS_LAYOUT = 1 };
+enum { STATS_OPERATIONS = 6, STATS_SERVERS_MAX = 64, STATS_LATENCY_BUCKETS = 20 };
+
+// Two programs that share counters must agree on it: raised by hand for what the number of counters does not tell.
+enum { STATS_LAYOUT = 2 << 16 | STAT_COUNT };
 
 // Upper bounds of the latency histogram in microseconds: 100 µs · 2^n; the last bucket takes the rest.
 static inline unsigned stats_latency_bucket(uint64_t us)

@@ -149,6 +149,8 @@ int config_keep_fixed(struct config *config, const struct config *running)
     changed |= keep_text(&config->process.state_directory, running->process.state_directory, &failed);
     changed |= keep_number(&config->process.workers, running->process.workers);
     changed |= keep_number(&config->limits.associations, running->limits.associations);
+    changed |= config->process.lock_memory != running->process.lock_memory;
+    config->process.lock_memory = running->process.lock_memory;
     if (!changed)
         return 0;
     char *text = failed ? NULL : config_write_text(config);

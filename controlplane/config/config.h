@@ -32,16 +32,19 @@ struct config_process {
     char *state_directory; // registrations learned from CSEs
     unsigned workers;      // 0 in the file: one per core; here never 0
     bool pin_workers;
+    bool lock_memory; // keep the keys of associations out of swap space
     enum log_level log_level;
 };
 
 struct config_limits {
-    unsigned handshakes;               // in progress, per worker
-    unsigned handshake_seconds;        // deadline of one handshake
-    unsigned parked;                   // handshakes waiting for the control plane, per worker
-    unsigned parked_milliseconds;      // deadline of one wait
-    unsigned associations;             // per worker
-    unsigned association_idle_seconds; // without a record from the peer
+    unsigned handshakes;                // in progress, per worker
+    unsigned handshake_seconds;         // deadline of one handshake
+    unsigned parked;                    // handshakes waiting for the control plane, per worker
+    unsigned parked_milliseconds;       // deadline of one wait
+    unsigned associations;              // per worker
+    unsigned association_idle_seconds;  // without a record from the peer
+    unsigned associations_per_identity; // of one Credential-ID, per worker; 0: any number
+    unsigned eviction_idle_seconds;    // a full table gives up the longest idle association, if idle that long; 0: none
     unsigned connections;              // accepted TCP connections per worker
     unsigned requests_per_association; // in flight
     unsigned coap_exchange_bytes;      // memory for recorded exchanges, per worker
@@ -148,8 +151,8 @@ int config_load(const char *path, struct config **config, struct config_errors *
 int config_parse(const char *text, struct config **config, struct config_errors *errors);
 
 // Gives `config` the values of `running` for what only a new start changes: process.workers, user, control_user,
-// state_directory and limits.associations; its text follows. 1 when one of them was different, 0 when none was,
-// SAGATE_ENOMEM (then config_free is all that may be done with it).
+// state_directory, lock_memory and limits.associations; its text follows. 1 when one of them was different, 0 when none
+// was, SAGATE_ENOMEM (then config_free is all that may be done with it).
 int config_keep_fixed(struct config *config, const struct config *running);
 
 void config_free(struct config *config); // zeroises secrets; NULL is allowed

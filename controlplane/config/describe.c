@@ -54,8 +54,9 @@ static void describe_processes(struct text *out, const struct config *config)
 {
     const struct config_process *process = &config->process;
     const struct config_limits *limits = &config->limits;
-    text_add(out, "data process: user %s, %u worker%s%s\n", process->user[0] == '\0' ? "unchanged" : process->user,
-             process->workers, process->workers == 1 ? "" : "s", process->pin_workers ? ", each on its own core" : "");
+    text_add(out, "data process: user %s, %u worker%s%s%s\n", process->user[0] == '\0' ? "unchanged" : process->user,
+             process->workers, process->workers == 1 ? "" : "s", process->pin_workers ? ", each on its own core" : "",
+             process->lock_memory ? ", keys locked in memory" : "");
     text_add(out, "control process: user %s, state in %s, credentials from %s\n",
              process->control_user[0] == '\0' ? "unchanged" : process->control_user, process->state_directory,
              config->credentials_file[0] == '\0' ? "no file" : config->credentials_file);
@@ -70,6 +71,11 @@ static void describe_processes(struct text *out, const struct config *config)
              "%u TCP connections\n",
              limits->handshakes, limits->handshake_seconds, limits->parked, limits->parked_milliseconds,
              limits->associations, limits->association_idle_seconds, limits->connections);
+    if (limits->associations_per_identity > 0)
+        text_add(out, "limit per identity: %u associations per worker\n", limits->associations_per_identity);
+    if (limits->eviction_idle_seconds > 0)
+        text_add(out, "a full worker gives up the association that is idle longest, if it is for %u s\n",
+                 limits->eviction_idle_seconds);
     text_add(out, "limits per association: %u requests, %u observations\n", limits->requests_per_association,
              limits->observations_per_association);
     text_add(out, "limits of HTTP: head %u bytes in %u s, body %u bytes, idle %u s\n", limits->http_head_bytes,

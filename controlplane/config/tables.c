@@ -202,6 +202,7 @@ static const struct tree_setting process[] = {
          PATH_EXPECTED),
     NUMBER(struct config_process, workers, 0, CONFIG_WORKERS_MAX, 0),
     BOOLEAN(struct config_process, pin_workers, true),
+    BOOLEAN(struct config_process, lock_memory, true),
     CHOICE("log_level", struct config_process, log_level, log_levels, LOG_LEVEL_INFO),
 };
 
@@ -212,6 +213,8 @@ static const struct tree_setting limits[] = {
     NUMBER(struct config_limits, parked_milliseconds, 10, 120000, 5000),
     NUMBER(struct config_limits, associations, 1, 10000000, 200000),
     NUMBER(struct config_limits, association_idle_seconds, 10, 31536000, 86400),
+    NUMBER(struct config_limits, associations_per_identity, 0, 10000000, 64),
+    NUMBER(struct config_limits, eviction_idle_seconds, 0, 31536000, 60),
     NUMBER(struct config_limits, connections, 1, 1000000, 20000),
     NUMBER(struct config_limits, requests_per_association, 1, 1024, 16),
     NUMBER(struct config_limits, coap_exchange_bytes, 1048576, 4294967295U, 67108864),

@@ -128,6 +128,7 @@ static void same_config(const struct config *a, const struct config *b)
     same_text(a->process.state_directory, b->process.state_directory);
     CU_ASSERT_EQUAL(a->process.workers, b->process.workers);
     CU_ASSERT_EQUAL(a->process.pin_workers, b->process.pin_workers);
+    CU_ASSERT_EQUAL(a->process.lock_memory, b->process.lock_memory);
     CU_ASSERT_EQUAL(a->process.log_level, b->process.log_level);
     CU_ASSERT_EQUAL(memcmp(&a->limits, &b->limits, sizeof a->limits), 0);
     CU_ASSERT_EQUAL_FATAL(a->certificate_count, b->certificate_count);
@@ -240,9 +241,10 @@ static void defaults_follow_what_is_set(void)
 static const char everything[] =
     "process: { user = \"\"; control_user = \"sg_ctl\"; state_directory = \"st\303\244te \\\"x\\\" \\\\\"; workers = "
     "3;\n"
-    "  pin_workers = false; log_level = \"debug\"; };\n"
+    "  pin_workers = false; lock_memory = false; log_level = \"debug\"; };\n"
     "limits: { handshakes = 11; handshake_seconds = 12; parked = 10; parked_milliseconds = 14; associations = 15;\n"
-    "  association_idle_seconds = 16; connections = 17; requests_per_association = 18;\n"
+    "  association_idle_seconds = 16; associations_per_identity = 0; eviction_idle_seconds = 23; connections = 17; "
+    "requests_per_association = 18;\n"
     "  coap_exchange_bytes = 4000000000; observations_per_association = 0; http_head_bytes = 2048;\n"
     "  http_head_seconds = 19; http_idle_seconds = 20; http_body_seconds = 21; http_body_buffer_bytes = 2049;\n"
     "  http_body_bytes = 3000; content_depth = 22; };\n"
@@ -278,6 +280,9 @@ static void everything_is_read(void)
     (void)snprintf(path, sizeof path, "%s/st\303\244te \"x\" \\", folder);
     CU_ASSERT_STRING_EQUAL(config->process.state_directory, path);
     CU_ASSERT_EQUAL(config->limits.coap_exchange_bytes, 4000000000U);
+    CU_ASSERT_EQUAL(config->limits.associations_per_identity, 0);
+    CU_ASSERT_EQUAL(config->limits.eviction_idle_seconds, 23);
+    CU_ASSERT_FALSE(config->process.lock_memory);
     CU_ASSERT_STRING_EQUAL(config->certificates[1].server_names[0], "in.sp.example");
     CU_ASSERT_STRING_EQUAL(config->certificates[0].key_file, "/k/a.pem");
     CU_ASSERT_STRING_EQUAL(config->upstreams[1].authorization, "Bearer very-secret-token");
@@ -331,6 +336,9 @@ static void wrong_values_are_named(void)
         {"limits: { content_depth = 65; };", "expected an integer from 4 to 64"},
         {"limits = 5;", "setting 'limits': found the integer 5, expected a group"},
         {"process: { pin_workers = 1; };", "expected true or false"},
+        {"process: { lock_memory = \"yes\"; };", "expected true or false"},
+        {"limits: { associations_per_identity = -1; };", "expected an integer from 0 to 10000000"},
+        {"limits: { eviction_idle_seconds = 31536001; };", "expected an integer from 0 to 31536000"},
         {"process: { log_level = \"loud\"; };",
          "found the string \"loud\", expected \"error\" or \"warning\" or \"info\" or \"debug\""},
         {"process: { user = \"a b\"; };", "found the string \"a b\", expected a user name, or \"\" for none"},
@@ -682,8 +690,9 @@ static void what_a_new_start_changes_is_kept(void)
 {
     struct config *running =
         good("process = { workers = 2; user = \"one\"; state_directory = \"/var/a\"; };\n" UPSTREAMS LISTENERS);
-    struct config *next = good("process = { workers = 3; user = \"two\"; state_directory = \"/var/b\"; log_level = "
-                               "\"error\"; };\nlimits = { associations = 77; };\n" UPSTREAMS LISTENERS);
+    struct config *next =
+        good("process = { workers = 3; user = \"two\"; state_directory = \"/var/b\"; log_level = "
+             "\"error\"; lock_memory = false; };\nlimits = { associations = 77; };\n" UPSTREAMS LISTENERS);
     struct config *parsed = NULL;
     struct config_errors errors = {0};
     CU_ASSERT_EQUAL(config_keep_fixed(next, running), 1);
@@ -693,6 +702,7 @@ static void what_a_new_start_changes_is_kept(void)
     CU_ASSERT_STRING_EQUAL(parsed->process.user, "one");
     CU_ASSERT_STRING_EQUAL(parsed->process.state_directory, "/var/a");
     CU_ASSERT_EQUAL(parsed->limits.associations, running->limits.associations);
+    CU_ASSERT_TRUE(parsed->process.lock_memory);
     CU_ASSERT_EQUAL(parsed->process.log_level, LOG_LEVEL_ERROR);
     config_free(parsed);
     config_free(next);
