@@ -149,6 +149,7 @@ int config_keep_fixed(struct config *config, const struct config *running)
     changed |= keep_text(&config->process.state_directory, running->process.state_directory, &failed);
     changed |= keep_number(&config->process.workers, running->process.workers);
     changed |= keep_number(&config->limits.associations, running->limits.associations);
+    changed |= keep_number(&config->limits.connection_id_bytes, running->limits.connection_id_bytes);
     if (!changed)
         return 0;
     char *text = failed ? NULL : config_write_text(config);
