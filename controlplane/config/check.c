@@ -105,10 +105,7 @@ static void check_transport(struct tree *tree, const config_setting_t *at, const
     if (dtls != (listener->binding == CONFIG_COAP))
         tree_complain(tree, at, "binding", "found \"%s\" over transport \"%s\", expected \"%s\"",
                       dtls ? "http" : "coap", dtls ? "dtls" : "tls", dtls ? "coap" : "http");
-    if (dtls && (listener->version_min != CONFIG_TLS_1_2 || listener->version_max != CONFIG_TLS_1_2))
-        tree_complain(tree, at, listener->version_max != CONFIG_TLS_1_2 ? "version_max" : "version_min",
-                      "DTLS 1.3 is not supported yet; expected \"1.2\" for transport \"dtls\"");
-    else if (listener->version_min > listener->version_max)
+    if (listener->version_min > listener->version_max)
         tree_complain(tree, at, "version_min", "found \"1.3\" above a version_max of \"1.2\", expected \"1.2\"");
     if (!dtls && has(at, "coap_numbering"))
         tree_complain(tree, at, "coap_numbering", "means nothing for binding \"http\"; leave it out");
@@ -189,6 +186,10 @@ static void check_limits(struct tree *tree, const struct config *config)
     if (limits->parked > limits->handshakes)
         tree_complain(tree, at, "parked", "found %u, expected at most 'handshakes', which is %u", limits->parked,
                       limits->handshakes);
+    // A shorter one would leave too little behind the number of the worker that nobody can guess.
+    if (limits->connection_id_bytes > 0 && limits->connection_id_bytes < 4)
+        tree_complain(tree, at, "connection_id_bytes", "found %u, expected 0 (none) or 4 to 8",
+                      limits->connection_id_bytes);
     if (limits->parked_milliseconds > limits->handshake_seconds * 1000)
         tree_complain(tree, at, "parked_milliseconds",
                       "found %u, expected at most 'handshake_seconds', which is %u milliseconds",

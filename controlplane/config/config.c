@@ -151,6 +151,7 @@ int config_keep_fixed(struct config *config, const struct config *running)
     changed |= keep_number(&config->limits.associations, running->limits.associations);
     changed |= config->process.lock_memory != running->process.lock_memory;
     config->process.lock_memory = running->process.lock_memory;
+    changed |= keep_number(&config->limits.connection_id_bytes, running->limits.connection_id_bytes);
     if (!changed)
         return 0;
     char *text = failed ? NULL : config_write_text(config);

@@ -45,6 +45,7 @@ struct config_limits {
     unsigned association_idle_seconds;  // without a record from the peer
     unsigned associations_per_identity; // of one Credential-ID, per worker; 0: any number
     unsigned eviction_idle_seconds;    // a full table gives up the longest idle association, if idle that long; 0: none
+    unsigned connection_id_bytes;      // of the Connection IDs that are issued (RFC 9146, 9147): 4 … 8, 0: none
     unsigned connections;              // accepted TCP connections per worker
     unsigned requests_per_association; // in flight
     unsigned coap_exchange_bytes;      // memory for recorded exchanges, per worker
@@ -151,8 +152,8 @@ int config_load(const char *path, struct config **config, struct config_errors *
 int config_parse(const char *text, struct config **config, struct config_errors *errors);
 
 // Gives `config` the values of `running` for what only a new start changes: process.workers, user, control_user,
-// state_directory, lock_memory and limits.associations; its text follows. 1 when one of them was different, 0 when none
-// was, SAGATE_ENOMEM (then config_free is all that may be done with it).
+// state_directory, lock_memory, limits.associations and limits.connection_id_bytes; its text follows. 1 when one of
+// them was different, 0 when none was, SAGATE_ENOMEM (then config_free is all that may be done with it).
 int config_keep_fixed(struct config *config, const struct config *running);
 
 void config_free(struct config *config); // zeroises secrets; NULL is allowed

@@ -76,6 +76,10 @@ static void describe_processes(struct text *out, const struct config *config)
     if (limits->eviction_idle_seconds > 0)
         text_add(out, "a full worker gives up the association that is idle longest, if it is for %u s\n",
                  limits->eviction_idle_seconds);
+    if (limits->connection_id_bytes > 0)
+        text_add(out, "DTLS Connection IDs: %u bytes\n", limits->connection_id_bytes);
+    else
+        text_add(out, "DTLS Connection IDs: none\n");
     text_add(out, "limits per association: %u requests, %u observations\n", limits->requests_per_association,
              limits->observations_per_association);
     text_add(out, "limits of HTTP: head %u bytes in %u s, body %u bytes, idle %u s\n", limits->http_head_bytes,

@@ -208,8 +208,6 @@ static void read_listener(struct tree *tree, const config_setting_t *group, cons
     bool dtls = raw.listener.transport == CONFIG_DTLS;
     if (raw.port == 0)
         raw.port = dtls ? 5684 : 443;
-    if (dtls && member(group, "version_max") == NULL)
-        raw.listener.version_max = CONFIG_TLS_1_2;
     raw.listener.unknown_server_name_refused = raw.unknown_name == 1;
     if (group != NULL) {
         if (raw.host != NULL && address_parse(raw.host, (uint16_t)raw.port, &raw.listener.address) != SAGATE_OK)

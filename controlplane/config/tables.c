@@ -215,6 +215,7 @@ static const struct tree_setting limits[] = {
     NUMBER(struct config_limits, association_idle_seconds, 10, 31536000, 86400),
     NUMBER(struct config_limits, associations_per_identity, 0, 10000000, 64),
     NUMBER(struct config_limits, eviction_idle_seconds, 0, 31536000, 60),
+    NUMBER(struct config_limits, connection_id_bytes, 0, 8, 8),
     NUMBER(struct config_limits, connections, 1, 1000000, 20000),
     NUMBER(struct config_limits, requests_per_association, 1, 1024, 16),
     NUMBER(struct config_limits, coap_exchange_bytes, 1048576, 4294967295U, 67108864),
@@ -279,7 +280,7 @@ static const struct tree_setting upstream[] = {
     NESTED("servers"),
 };
 
-// The defaults of port (0 here) and version_max depend on the transport; parse.c puts them in.
+// The default of port (0 here) depends on the transport; parse.c puts it in.
 static const struct tree_setting listener[] = {
     TEXT("name", struct config_listener, name, TREE_TEXT, TREE_MANDATORY, NULL, name_ok, NAME_EXPECTED),
     {.name = "transport",

@@ -132,7 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     }
     // Whatever came, what is counted as there is there.
     uint64_t associations = scene_counted(STAT_ASSOCIATIONS_DTLS) + scene_counted(STAT_ASSOCIATIONS_TLS);
-    if (associations != association_count(scene.worker->associations) ||
+    if (associations != store_count(scene.worker->store) + association_streams(scene.worker->associations) ||
         scene_counted(STAT_HANDSHAKES_IN_PROGRESS) != scene.worker->pending_count)
         abort();
     scene_close();

@@ -204,7 +204,9 @@ static void smallest_has_defaults(void)
     CU_ASSERT_EQUAL(config->control_socket_mode, 0660);
     CU_ASSERT_EQUAL(config->upstreams[0].full_access_count, 4);
     CU_ASSERT_STRING_EQUAL(config->upstreams[0].authorization, "");
-    CU_ASSERT_EQUAL(config->listeners[0].version_max, CONFIG_TLS_1_2);
+    CU_ASSERT_EQUAL(config->limits.connection_id_bytes, 8);
+    CU_ASSERT_EQUAL(config->listeners[0].version_min, CONFIG_TLS_1_2);
+    CU_ASSERT_EQUAL(config->listeners[0].version_max, CONFIG_TLS_1_3);
     CU_ASSERT_EQUAL(ntohs(config->listeners[0].address.v4.sin_port), 5684);
     char text[ADDRESS_TEXT_MAX];
     CU_ASSERT_STRING_EQUAL(address_format(&config->metrics, text), "127.0.0.1:9464");
@@ -243,7 +245,8 @@ static const char everything[] =
     "3;\n"
     "  pin_workers = false; lock_memory = false; log_level = \"debug\"; };\n"
     "limits: { handshakes = 11; handshake_seconds = 12; parked = 10; parked_milliseconds = 14; associations = 15;\n"
-    "  association_idle_seconds = 16; associations_per_identity = 0; eviction_idle_seconds = 23; connections = 17; "
+    "  association_idle_seconds = 16; associations_per_identity = 0; eviction_idle_seconds = 23; connection_id_bytes = "
+    "5; connections = 17; "
     "requests_per_association = 18;\n"
     "  coap_exchange_bytes = 4000000000; observations_per_association = 0; http_head_bytes = 2048;\n"
     "  http_head_seconds = 19; http_idle_seconds = 20; http_body_seconds = 21; http_body_buffer_bytes = 2049;\n"
@@ -295,14 +298,16 @@ static void everything_is_read(void)
     CU_ASSERT_STRING_EQUAL(config->credentials_file, "");
     char *description = config_describe(config);
     CU_ASSERT_PTR_NOT_NULL_FATAL(description);
-    static const char *const told[] = {"data process: user unchanged, 3 workers",
-                                       "listener h: HTTP over TLS 1.3 on [::1]:8443 (TCP), to upstream other",
-                                       "certificate b (default) for in.sp.example b.example, certificate a",
-                                       "unknown server name: refused",
-                                       "listener coaps: CoAP over DTLS 1.2 on 0.0.0.0:5684 (UDP), to upstream in",
-                                       "with an Authorization header of its own",
-                                       "server t: weight 1, CoAP 10.0.0.1:1",
-                                       "metrics: http://[::1]:1"};
+    static const char *const told[] = {
+        "data process: user unchanged, 3 workers",
+        "listener h: HTTP over TLS 1.3 on [::1]:8443 (TCP), to upstream other",
+        "certificate b (default) for in.sp.example b.example, certificate a",
+        "unknown server name: refused",
+        "listener coaps: CoAP over DTLS 1.2 to 1.3 on 0.0.0.0:5684 (UDP), to upstream in",
+        "DTLS Connection IDs: 5 bytes",
+        "with an Authorization header of its own",
+        "server t: weight 1, CoAP 10.0.0.1:1",
+        "metrics: http://[::1]:1"};
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)
         CU_ASSERT_PTR_NOT_NULL(strstr(description, told[i]));
     CU_ASSERT_PTR_NULL(strstr(description, "very-secret-token"));
@@ -334,6 +339,8 @@ static void wrong_values_are_named(void)
         {"limits: { handshakes = 0x10; };", "found a hexadecimal number, expected"},
         {"limits: { handshakes = true; };", "found the boolean true, expected an integer"},
         {"limits: { content_depth = 65; };", "expected an integer from 4 to 64"},
+        {"limits: { connection_id_bytes = 3; };", "'limits.connection_id_bytes': found 3, expected 0 (none) or 4 to 8"},
+        {"limits: { connection_id_bytes = 9; };", "expected an integer from 0 to 8"},
         {"limits = 5;", "setting 'limits': found the integer 5, expected a group"},
         {"process: { pin_workers = 1; };", "expected true or false"},
         {"process: { lock_memory = \"yes\"; };", "expected true or false"},
@@ -413,7 +420,7 @@ static void wrong_listeners_are_named(void)
 {
 #define DTLS(more) "{ name = \"d\"; transport = \"dtls\"; binding = \"coap\"; upstream = \"in\"; " more " }"
     static const char *const cases[][2] = {
-        {DTLS("version_max = \"1.3\";"), "'listeners[0].version_max': DTLS 1.3 is not supported yet"},
+        {DTLS("version_min = \"1.3\"; version_max = \"1.2\";"), "'listeners[0].version_min': found \"1.3\" above"},
         {HTTPS("version_min = \"1.3\"; version_max = \"1.2\";"), "'listeners[0].version_min': found \"1.3\" above"},
         {HTTPS("version_min = \"1.1\";"), "expected \"1.2\" or \"1.3\""},
         {HTTPS("coap_numbering = \"old\";"), "means nothing for binding \"http\""},
@@ -692,7 +699,8 @@ static void what_a_new_start_changes_is_kept(void)
         good("process = { workers = 2; user = \"one\"; state_directory = \"/var/a\"; };\n" UPSTREAMS LISTENERS);
     struct config *next =
         good("process = { workers = 3; user = \"two\"; state_directory = \"/var/b\"; log_level = "
-             "\"error\"; lock_memory = false; };\nlimits = { associations = 77; };\n" UPSTREAMS LISTENERS);
+             "\"error\"; lock_memory = false; };\nlimits = { associations = 77; connection_id_bytes = 0; };\n" UPSTREAMS
+                 LISTENERS);
     struct config *parsed = NULL;
     struct config_errors errors = {0};
     CU_ASSERT_EQUAL(config_keep_fixed(next, running), 1);
@@ -703,6 +711,7 @@ static void what_a_new_start_changes_is_kept(void)
     CU_ASSERT_STRING_EQUAL(parsed->process.state_directory, "/var/a");
     CU_ASSERT_EQUAL(parsed->limits.associations, running->limits.associations);
     CU_ASSERT_TRUE(parsed->process.lock_memory);
+    CU_ASSERT_EQUAL(parsed->limits.connection_id_bytes, 8);
     CU_ASSERT_EQUAL(parsed->process.log_level, LOG_LEVEL_ERROR);
     config_free(parsed);
     config_free(next);
