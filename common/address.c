@@ -55,17 +55,45 @@ int address_parse_pair(const char *text, struct address *out)
     return address_parse(host, (uint16_t)port, out);
 }
 
+// Decimal digits without a NUL; returns what is behind them.
+static char *put_number(char *at, unsigned value)
+{
+    char digits[10];
+    size_t count = 0;
+    do {
+        digits[count++] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    while (count > 0)
+        *at++ = digits[--count];
+    return at;
+}
+
+// By hand, since it is written for every request that goes to a CSE.
+static void format_v4(const struct address *address, char *text)
+{
+    const uint8_t *bytes = (const uint8_t *)&address->v4.sin_addr;
+    for (int i = 0; i < 4; i++) {
+        text = put_number(text, bytes[i]);
+        *text++ = i < 3 ? '.' : ':';
+    }
+    *put_number(text, ntohs(address->v4.sin_port)) = '\0';
+}
+
 const char *address_format(const struct address *address, char text[ADDRESS_TEXT_MAX])
 {
     char host[INET6_ADDRSTRLEN] = "?";
-    if (address->len == 0) {
-        (void)snprintf(text, ADDRESS_TEXT_MAX, "-");
-    } else if (address->any.sa_family == AF_INET) {
-        (void)inet_ntop(AF_INET, &address->v4.sin_addr, host, sizeof host);
-        (void)snprintf(text, ADDRESS_TEXT_MAX, "%s:%u", host, (unsigned)ntohs(address->v4.sin_port));
-    } else {
+    switch (address->len == 0 ? AF_UNSPEC : address->any.sa_family) {
+    case AF_INET:
+        format_v4(address, text);
+        break;
+    case AF_INET6:
         (void)inet_ntop(AF_INET6, &address->v6.sin6_addr, host, sizeof host);
         (void)snprintf(text, ADDRESS_TEXT_MAX, "[%s]:%u", host, (unsigned)ntohs(address->v6.sin6_port));
+        break;
+    default:
+        (void)snprintf(text, ADDRESS_TEXT_MAX, "-");
+        break;
     }
     return text;
 }
