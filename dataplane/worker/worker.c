@@ -183,6 +183,17 @@ void worker_stop(struct worker *worker)
     (void)ignored;
 }
 
+void worker_stop_keeping(struct worker *worker)
+{
+    worker_stop(worker);
+}
+
+bool worker_memory_locked(const struct worker *worker)
+{
+    (void)worker;
+    return true;
+}
+
 struct io *worker_io(struct worker *worker)
 {
     return worker->io;
