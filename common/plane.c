@@ -171,11 +171,34 @@ static bool fields(struct walk *walk, struct plane_message *m)
         NUMBER(m->processes.data);
         NUMBER(m->processes.control_restarts);
         NUMBER(m->processes.data_restarts);
+        NUMBER(m->processes.data_started);
+        NUMBER(m->processes.data_resumed);
+        NUMBER(m->processes.data_lost);
+        bytes(walk, &m->processes.data_version);
         return true;
     case PLANE_STATE:
         NUMBER(m->state.drain);
         NUMBER(m->state.log_level_set);
         NUMBER(m->state.log_level);
+        return true;
+    case PLANE_STORE:
+        NUMBER(m->store.worker);
+        return true;
+    case PLANE_QUIT:
+        NUMBER(m->quit.keep);
+        return true;
+    case PLANE_UPGRADE:
+        NUMBER(m->upgrade.ticket);
+        NUMBER(m->upgrade.force);
+        bytes(walk, &m->upgrade.path);
+        return true;
+    case PLANE_UPGRADE_RESULT:
+        NUMBER(m->upgrade_result.ticket);
+        NUMBER(m->upgrade_result.result);
+        bytes(walk, &m->upgrade_result.text);
+        bytes(walk, &m->upgrade_result.version);
+        NUMBER(m->upgrade_result.resumed);
+        NUMBER(m->upgrade_result.lost);
         return true;
     case PLANE_TYPE_END:
         break;

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// PLANE_VERSION: raise it with every change of a message that a release has had; a data process of another build is
+// started only if it has the same (sagatectl upgrade).
 enum { PLANE_VERSION = 1, PLANE_MESSAGE_MAX = 96 * 1024, PLANE_HEADER = 8 };
 
 enum plane_type {
@@ -50,6 +52,12 @@ enum plane_type {
     PLANE_PROCESSES, // process ids and restart counts
     // control -> supervisor when it changes, and back to the next control process before its first CONFIG_COMMIT
     PLANE_STATE, // what the operator has ordered and no file holds
+    // supervisor -> data
+    PLANE_STORE, // + memfd with a worker's associations (dataplane/association/store.h)
+    PLANE_QUIT,  // end
+    // control -> supervisor, and its answer
+    PLANE_UPGRADE, // go on with the data process of another program
+    PLANE_UPGRADE_RESULT,
     PLANE_TYPE_END
 };
 
@@ -156,11 +164,32 @@ struct plane_reload_result {
 struct plane_processes {
     int64_t supervisor, control, data; // process ids; 0: not running
     uint32_t control_restarts, data_restarts;
+    int64_t data_started;             // wall clock, seconds
+    uint64_t data_resumed, data_lost; // associations at that start
+    struct slice data_version;
 };
 struct plane_state {
     uint8_t drain;
     uint8_t log_level_set; // 1: log_level holds until the next reload
     uint8_t log_level;     // enum log_level
+};
+struct plane_store {
+    uint32_t worker;
+};
+struct plane_quit {
+    uint8_t keep; // 1: associations stay in the store for the next process; else they end with close_notify
+};
+struct plane_upgrade {
+    uint64_t ticket;
+    uint8_t force;     // 1: also when associations would be lost
+    struct slice path; // of the program; empty: the path by which sagate was started
+};
+struct plane_upgrade_result {
+    uint64_t ticket;
+    int32_t result;
+    struct slice text;    // why it was refused or has failed
+    struct slice version; // that serves now
+    uint64_t resumed, lost;
 };
 
 struct plane_message {
@@ -193,6 +222,10 @@ struct plane_message {
         struct plane_reload_result reload_result;
         struct plane_processes processes;
         struct plane_state state;
+        struct plane_store store;
+        struct plane_quit quit;
+        struct plane_upgrade upgrade;
+        struct plane_upgrade_result upgrade_result;
     };
 };
 

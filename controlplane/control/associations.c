@@ -1,4 +1,4 @@
-// Commands that wait for somebody else: associations of the workers, and the supervisor's reload.
+// Commands that wait for somebody else: associations of the workers, reload and upgrade of the supervisor.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
 #include "common/onem2m.h"
@@ -6,12 +6,13 @@
 #include "controlplane/control/state.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 1000, STEP_SECONDS = 5, RELOAD_SECONDS = 60 };
-enum kind { OPERATION_LIST, OPERATION_SHOW, OPERATION_KILL, OPERATION_RELOAD };
+enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 1000, STEP_SECONDS = 5, RELOAD_SECONDS = 60, UPGRADE_SECONDS = 90 };
+enum kind { OPERATION_LIST, OPERATION_SHOW, OPERATION_KILL, OPERATION_RELOAD, OPERATION_UPGRADE };
 
 struct operation {
     LIST_ENTRY(operation) link;
@@ -55,6 +56,17 @@ static void fail(struct operation *operation, const char *text)
     struct control_request *request = operation->request;
     operation_free(operation);
     control_request_fail(request, "%s", text);
+}
+
+// With the supervisor's text.
+static void fail_as_told(struct operation *operation, int result, struct slice text)
+{
+    struct control_request *request = operation->request;
+    operation_free(operation);
+    if (text.len > 0)
+        control_request_fail(request, "%.*s", (int)text.len, (const char *)text.data);
+    else
+        control_request_fail(request, "%s", sagate_strerror(result));
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *context);
@@ -165,6 +177,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
     (void)what;
     if (operation->kind == OPERATION_RELOAD) {
         fail(operation, "the supervisor has not finished the reload in time; see its log");
+    } else if (operation->kind == OPERATION_UPGRADE) {
+        fail(operation, "the supervisor has not finished the upgrade in time; see its log");
     } else if (operation->kind == OPERATION_KILL) {
         kill_finish(operation);
     } else {
@@ -357,12 +371,46 @@ void operations_reload_result(struct control *control, const struct plane_reload
         finish(operation, answer);
         return;
     }
-    struct control_request *request = operation->request;
-    operation_free(operation);
-    if (result->text.len > 0)
-        control_request_fail(request, "%.*s", (int)result->text.len, result->text.data);
+    fail_as_told(operation, result->result, result->text);
+}
+
+void operations_upgrade(struct control *control, struct control_request *request, const json_t *command)
+{
+    const json_t *binary = json_object_get(command, "binary");
+    const json_t *force = json_object_get(command, "force");
+    const char *path = json_string_value(binary);
+    if (binary != NULL && (path == NULL || path[0] != '/' || strlen(path) >= PATH_MAX)) {
+        control_request_fail(request, "\"binary\" must be the absolute path of a program");
+        return;
+    }
+    if (force != NULL && !json_is_boolean(force)) {
+        control_request_fail(request, "\"force\" must be true or false");
+        return;
+    }
+    struct operation *operation = operation_new(control, request, OPERATION_UPGRADE);
+    if (operation == NULL)
+        return;
+    struct plane_message message = {.type = PLANE_UPGRADE,
+                                    .upgrade = {.ticket = operation->ticket,
+                                                .force = json_is_true(force) ? 1 : 0,
+                                                .path = slice_text(path == NULL ? "" : path)}};
+    if (plane_send(control->supervisor_fd, &message, -1) == SAGATE_OK)
+        arm(operation, UPGRADE_SECONDS);
     else
-        control_request_fail(request, "%s", sagate_strerror(result->result));
+        fail(operation, "the supervisor cannot be reached");
+}
+
+void operations_upgrade_result(struct control *control, const struct plane_upgrade_result *result)
+{
+    struct operation *operation = find(control, result->ticket, OPERATION_UPGRADE, OPERATION_UPGRADE);
+    if (operation == NULL)
+        return;
+    if (result->result != SAGATE_OK) {
+        fail_as_told(operation, result->result, result->text);
+        return;
+    }
+    finish(operation, json_pack("{s:o, s:I, s:I}", "version", commands_text(result->version), "associations_resumed",
+                                (json_int_t)result->resumed, "associations_lost", (json_int_t)result->lost));
 }
 
 void operations_end(struct control *control)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 json_t *commands_text(struct slice text)
@@ -26,6 +27,17 @@ json_t *commands_text(struct slice text)
     string = json_string(plain);
     free(plain);
     return string;
+}
+
+json_t *commands_time(int64_t seconds)
+{
+    char text[32];
+    time_t when = (time_t)seconds;
+    struct tm parts;
+    if (seconds == 0 || gmtime_r(&when, &parts) == NULL)
+        return json_null();
+    (void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+    return json_string(text);
 }
 
 bool commands_limit(struct control_request *request, const json_t *command, size_t fallback, size_t most, size_t *limit)
@@ -53,6 +65,18 @@ static json_t *process(int64_t pid, json_t *restarts)
     json_t *object = json_pack("{s:I}", "pid", (json_int_t)pid);
     if (restarts != NULL)
         (void)json_object_set_new(object, "restarts", restarts);
+    return object;
+}
+
+static json_t *data_process(const struct plane_processes *processes)
+{
+    json_t *object = process(processes->data, number(processes->data_restarts));
+    int64_t age = clock_wall() - processes->data_started;
+    (void)json_object_set_new(object, "version", commands_text(processes->data_version));
+    (void)json_object_set_new(object, "started", commands_time(processes->data_started));
+    (void)json_object_set_new(object, "uptime_seconds", json_integer(age > 0 ? age : 0));
+    (void)json_object_set_new(object, "associations_resumed", number(processes->data_resumed));
+    (void)json_object_set_new(object, "associations_lost", number(processes->data_lost));
     return object;
 }
 
@@ -92,7 +116,7 @@ static void status(struct control *control, struct control_request *request, con
     (void)json_object_set_new(answer, "processes",
                               json_pack("{s:o, s:o, s:o}", "supervisor", process(processes->supervisor, NULL),
                                         "control", process(getpid(), number(processes->control_restarts)), "data",
-                                        process(processes->data, number(processes->data_restarts))));
+                                        data_process(processes)));
     (void)json_object_set_new(
         answer, "workers",
         json_pack("{s:o, s:o}", "configured", number(source.workers), "present", number(source.present)));
@@ -234,6 +258,7 @@ static const struct {
     {"identities forget", identities_forget},
     {"upstreams", upstreams},
     {"reload", reload},
+    {"upgrade", operations_upgrade},
     {"drain", drain},
     {"log level", log_level},
 };

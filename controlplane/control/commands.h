@@ -9,9 +9,13 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 // A JSON string of bytes that somebody else sent; what is not ASCII text becomes '?'. NULL when memory is short.
 json_t *commands_text(struct slice text);
+
+// Seconds since 1970 as "2030-01-01T00:00:00Z" (RFC 3339); JSON null for 0.
+json_t *commands_time(int64_t seconds);
 
 // Reads "limit": `fallback` when absent, at most `most`. False, with the request answered, when it is no number above
 // 0.

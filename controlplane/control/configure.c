@@ -370,6 +370,9 @@ static void take_processes(struct control *control, const struct plane_processes
 {
     bool replaced = control->processes_known && control->processes.data != processes->data;
     control->processes = *processes;
+    (void)snprintf(control->data_version, sizeof control->data_version, "%.*s", (int)processes->data_version.len,
+                   (const char *)processes->data_version.data);
+    control->processes.data_version = slice_text(control->data_version);
     control->processes_known = true;
     if (replaced)
         workers_probe(control->workers);
@@ -415,6 +418,9 @@ static void take_message(struct control *control, const struct plane_message *me
         break;
     case PLANE_RELOAD_RESULT:
         operations_reload_result(control, &message->reload_result);
+        break;
+    case PLANE_UPGRADE_RESULT:
+        operations_upgrade_result(control, &message->upgrade_result);
         break;
     case PLANE_PROCESSES:
         take_processes(control, &message->processes);

@@ -24,17 +24,6 @@ struct listing {
     bool more;
 };
 
-static json_t *time_text(int64_t seconds)
-{
-    char text[32];
-    time_t when = (time_t)seconds;
-    struct tm parts;
-    if (seconds == 0 || gmtime_r(&when, &parts) == NULL)
-        return json_null();
-    (void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-    return json_string(text);
-}
-
 static json_t *describe(const struct resolver_identity *identity, int64_t now)
 {
     const struct principal *principal = identity->principal;
@@ -57,7 +46,7 @@ static json_t *describe(const struct resolver_identity *identity, int64_t now)
                               principal->cse_id == NULL ? json_null() : commands_text(slice_text(principal->cse_id)));
     (void)json_object_set_new(object, "ae_ids", fixed);
     (void)json_object_set_new(object, "learned", learned);
-    (void)json_object_set_new(object, "expires", time_text(principal->expires_at));
+    (void)json_object_set_new(object, "expires", commands_time(principal->expires_at));
     (void)json_object_set_new(object, "expired", json_boolean(credential_is_expired(identity->credential, now)));
     return object;
 }

@@ -57,7 +57,8 @@ struct control {
     const void *stats; // mapped read-only
     size_t stats_len;
     unsigned stats_workers;
-    struct plane_processes processes;
+    struct plane_processes processes; // data_version is in the next member
+    char data_version[64];
     bool processes_known;
 
     uint64_t generation, reloads, reloads_failed, commands;
@@ -89,6 +90,8 @@ void operations_reload(struct control *control, struct control_request *request)
 void operations_listed(struct control *control, unsigned worker, const struct plane_listed *listed);
 void operations_killed(struct control *control, unsigned worker, const struct plane_killed *killed);
 void operations_reload_result(struct control *control, const struct plane_reload_result *result);
+void operations_upgrade(struct control *control, struct control_request *request, const json_t *command);
+void operations_upgrade_result(struct control *control, const struct plane_upgrade_result *result);
 void operations_end(struct control *control); // fails all that wait
 
 // identities.c

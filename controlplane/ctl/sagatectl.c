@@ -33,6 +33,7 @@ static const char usage_text[] =
     "  identities forget ID AE-ID          forget an AE-ID that a CSE assigned\n"
     "  upstreams                           CSEs, their health and load\n"
     "  reload                              read the configuration anew\n"
+    "  upgrade [--binary PATH] [--force]   go on with the data process of a new program\n"
     "  drain [on|off]                      take no new associations\n"
     "  log level [error|warning|info|debug]\n"
     "\n"
@@ -41,14 +42,16 @@ static const char usage_text[] =
     "  --limit N             how many to list (default 1000; 0: all)\n"
     "  --key-file FILE       file with the key in hexadecimal digits; - for standard input\n"
     "  --expires TIME        such as 2030-01-01T00:00:00Z\n"
+    "  --binary PATH         the new program (default: the path by which sagate was started)\n"
+    "  --force               also when DTLS associations would be lost\n"
     "\n"
     "Exit status: 0 done, 1 refused by sagate, 2 wrong usage or sagate not reached.\n";
 
 struct options {
-    const char *socket, *identity, *key_file, *cse_id, *expires;
+    const char *socket, *identity, *key_file, *cse_id, *expires, *binary;
     json_t *ae_ids;
     json_int_t limit;
-    bool json, limit_set;
+    bool json, limit_set, force;
 };
 
 struct session {
@@ -174,7 +177,11 @@ static void print_status(const json_t *answer)
     bool ready = json_is_true(json_object_get(answer, "ready"));
     ROW("ready", "%s%s", ready ? "yes" : "no: ", ready ? "" : text_of(answer, "reason"));
     ROW("control process", "pid %lld, up %s, %lld restarts", N(control, "pid"), uptime, N(control, "restarts"));
-    ROW("data process", "pid %lld, %lld restarts", N(data, "pid"), N(data, "restarts"));
+    span(uptime, sizeof uptime, number_of(data, "uptime_seconds"));
+    ROW("data process", "pid %lld, up %s, %lld restarts, version %s", N(data, "pid"), uptime, N(data, "restarts"),
+        text_of(data, "version"));
+    ROW("at its start", "%lld associations went on, %lld were lost", N(data, "associations_resumed"),
+        N(data, "associations_lost"));
     ROW("supervisor", "pid %lld", N(json_object_get(processes, "supervisor"), "pid"));
     ROW("workers", "%lld of %lld", N(workers, "present"), N(workers, "configured"));
     ROW("associations", "%lld DTLS, %lld TLS", N(associations, "dtls"), N(associations, "tls"));
@@ -490,6 +497,31 @@ static int command_reload(struct session *session)
     return EXIT_SUCCESS;
 }
 
+// sagate does not know this program's working directory.
+static json_t *absolute(const char *path)
+{
+    char *real = realpath(path, NULL);
+    if (real == NULL)
+        stop("%s: %s", path, strerror(errno));
+    json_t *text = json_string(real);
+    free(real);
+    return text;
+}
+
+static int command_upgrade(struct session *session)
+{
+    json_t *request = json_pack("{s:b}", "force", session->options.force ? 1 : 0);
+    if (session->options.binary != NULL)
+        (void)json_object_set_new(request, "binary", absolute(session->options.binary));
+    json_t *answer = ask(session, "upgrade", request);
+    if (!print_json(session, answer))
+        (void)printf("sagate %s serves; %lld associations went on, %lld were lost\n", text_of(answer, "version"),
+                     (long long)number_of(answer, "associations_resumed"),
+                     (long long)number_of(answer, "associations_lost"));
+    json_decref(answer);
+    return EXIT_SUCCESS;
+}
+
 static int command_drain(struct session *session)
 {
     json_t *request = json_object();
@@ -518,7 +550,7 @@ static int log_level(struct session *session)
     return EXIT_SUCCESS;
 }
 
-enum allowed { IDENTITY = 1, LIMIT = 2, KEY = 4 };
+enum allowed { IDENTITY = 1, LIMIT = 2, KEY = 4, PROGRAM = 8 };
 
 static const struct {
     const char *first, *second; // words of the command
@@ -536,6 +568,7 @@ static const struct {
     {"identities", "forget", 2, 2, 0, identities_forget},
     {"upstreams", NULL, 0, 0, 0, command_upstreams},
     {"reload", NULL, 0, 0, 0, command_reload},
+    {"upgrade", NULL, 0, 0, PROGRAM, command_upgrade},
     {"drain", NULL, 0, 1, 0, command_drain},
     {"log", "level", 0, 1, 0, log_level},
 };
@@ -546,6 +579,8 @@ static int run(struct session *session)
     unsigned used = (options->identity != NULL ? IDENTITY : 0U) | (options->limit_set ? LIMIT : 0U);
     if (options->key_file != NULL || options->cse_id != NULL || options->ae_ids != NULL || options->expires != NULL)
         used |= KEY;
+    if (options->binary != NULL || options->force)
+        used |= PROGRAM;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         size_t words = commands[i].second == NULL ? 1 : 2;
         if (session->word_count < words || strcmp(session->words[0], commands[i].first) != 0 ||
@@ -572,7 +607,7 @@ static json_int_t parse_limit(const char *text)
     return value;
 }
 
-enum { JSON = 256, IDENTITY_OPTION, LIMIT_OPTION, KEY_FILE, AE_ID, CSE_ID, EXPIRES, VERSION };
+enum { JSON = 256, IDENTITY_OPTION, LIMIT_OPTION, KEY_FILE, AE_ID, CSE_ID, EXPIRES, BINARY, FORCE, VERSION };
 
 static void take_ae_id(struct options *options, const char *text)
 {
@@ -610,6 +645,12 @@ static void take_option(struct options *options, int option)
     case EXPIRES:
         options->expires = optarg;
         break;
+    case BINARY:
+        options->binary = optarg;
+        break;
+    case FORCE:
+        options->force = true;
+        break;
     case 'h':
         (void)fputs(usage_text, stdout);
         exit(EXIT_SUCCESS);
@@ -632,6 +673,8 @@ int main(int argc, char **argv)
         {"ae-id", required_argument, NULL, AE_ID},
         {"cse-id", required_argument, NULL, CSE_ID},
         {"expires", required_argument, NULL, EXPIRES},
+        {"binary", required_argument, NULL, BINARY},
+        {"force", no_argument, NULL, FORCE},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, VERSION},
         {NULL, 0, NULL, 0},

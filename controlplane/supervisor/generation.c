@@ -229,8 +229,8 @@ static int keep_fixed(struct generation *generation, const struct config *runnin
     int changed = running == NULL ? 0 : config_keep_fixed(generation->config, running);
     if (changed > 0)
         (void)snprintf(generation->note, sizeof generation->note,
-                       "changes of process.workers, user, control_user, state_directory, limits.associations and "
-                       "connection_id_bytes take effect at the next start");
+                       "changes of process.workers, user, control_user, state_directory, lock_memory, "
+                       "limits.associations and connection_id_bytes take effect at the next start");
     return changed < 0 ? changed : SAGATE_OK;
 }
 

@@ -63,13 +63,17 @@ static int send_common(const struct supervisor *supervisor, const struct child *
     int end = is_control(supervisor, child) ? 0 : 1;
     const struct plane_message stats = {.type = PLANE_STATS, .stats = {.workers = workers}};
     const struct plane_message state = {.type = PLANE_STATE, .state = supervisor->state};
-    int result = send_patiently(child->fd, &stats, supervisor->stats_fd);
+    int result = send_patiently(child->fd, &stats, supervisor->memory.stats_fd);
     for (unsigned i = 0; i < workers && result == SAGATE_OK; i++) {
         const struct plane_message channel = {.type = PLANE_CHANNEL, .channel = {.worker = i}};
         result = send_patiently(child->fd, &channel, supervisor->channels[i][end]);
     }
-    if (result == SAGATE_OK && is_control(supervisor, child))
-        result = send_patiently(child->fd, &state, -1);
+    if (is_control(supervisor, child))
+        return result == SAGATE_OK ? send_patiently(child->fd, &state, -1) : result;
+    for (unsigned i = 0; i < workers && result == SAGATE_OK; i++) {
+        const struct plane_message store = {.type = PLANE_STORE, .store = {.worker = i}};
+        result = send_patiently(child->fd, &store, supervisor->memory.stores[i]);
+    }
     return result;
 }
 

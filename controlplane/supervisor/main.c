@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "controlplane/control/control.h"
+#include "controlplane/supervisor/build.h"
 #include "controlplane/supervisor/confine.h"
 #include "controlplane/supervisor/supervisor.h"
 #include "dataplane/worker/data.h"
@@ -18,7 +19,7 @@ static void usage(FILE *out)
 {
     (void)fprintf(out, "usage: sagate -c FILE        run in the foreground\n"
                        "       sagate -t -c FILE     check the configuration and say what it would do\n"
-                       "       sagate -V             print the version\n"
+                       "       sagate -V, --probe    print the version and what it shares with other builds\n"
                        "SIGHUP reloads the configuration; SIGTERM ends. sagatectl asks a running sagate.\n");
 }
 
@@ -35,15 +36,22 @@ static int child_main(const char *role, const char *user)
     return data ? data_main(SUPERVISOR_CHILD_FD, confine_data) : control_main(SUPERVISOR_CHILD_FD);
 }
 
+static int print_build(void)
+{
+    struct build build;
+    char text[BUILD_TEXT_MAX];
+    build_own(&build);
+    build_write(&build, text);
+    return fputs(text, stdout) < 0 || fflush(stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"role", required_argument, NULL, 'R'},
-                                            {"user", required_argument, NULL, 'U'},
-                                            {"config", required_argument, NULL, 'c'},
-                                            {"test", no_argument, NULL, 't'},
-                                            {"version", no_argument, NULL, 'V'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"role", required_argument, NULL, 'R'},   {"user", required_argument, NULL, 'U'},
+        {"config", required_argument, NULL, 'c'}, {"test", no_argument, NULL, 't'},
+        {"version", no_argument, NULL, 'V'},      {"probe", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     const char *config = NULL;
     const char *role = NULL;
     const char *user = "";
@@ -64,8 +72,7 @@ int main(int argc, char **argv)
             check = true;
             break;
         case 'V':
-            printf("sagate %s\n", SAGATE_VERSION);
-            return EXIT_SUCCESS;
+            return print_build();
         case 'h':
             usage(stdout);
             return EXIT_SUCCESS;
@@ -81,5 +88,5 @@ int main(int argc, char **argv)
         return 2;
     }
     log_set_process("supervisor");
-    return check ? supervisor_check(config) : supervisor_run(config);
+    return check ? supervisor_check(config) : supervisor_run(config, argv[0]);
 }

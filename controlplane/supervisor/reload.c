@@ -70,13 +70,15 @@ void reload_begin(struct supervisor *supervisor, uint64_t ticket)
     struct reload *reload = &supervisor->reload;
     char error[4096] = "";
     bool ready = control_of(supervisor)->ready && data_of(supervisor)->ready;
-    if (reload->step != RELOAD_IDLE || !ready) {
+    bool upgrading = supervisor->upgrade.step != UPGRADE_IDLE;
+    if (reload->step != RELOAD_IDLE || upgrading || !ready) {
         if (ticket == 0)
             supervisor->reload_again = true;
         else
             answer(supervisor, ticket, SAGATE_EBUSY,
-                   ready ? "a reload is under way; try again when it has ended"
-                         : "a process is being started; try again when sagate is ready");
+                   upgrading ? "an upgrade is under way; try again when it has ended"
+                   : ready   ? "a reload is under way; try again when it has ended"
+                             : "a process is being started; try again when sagate is ready");
         return;
     }
     *reload = (struct reload){.step = RELOAD_CHECK, .ticket = ticket};
@@ -95,7 +97,7 @@ void reload_begin(struct supervisor *supervisor, uint64_t ticket)
 void reload_remembered(struct supervisor *supervisor)
 {
     if (!supervisor->reload_again || supervisor->stopping || supervisor->reload.step != RELOAD_IDLE ||
-        !control_of(supervisor)->ready || !data_of(supervisor)->ready)
+        supervisor->upgrade.step != UPGRADE_IDLE || !control_of(supervisor)->ready || !data_of(supervisor)->ready)
         return;
     supervisor->reload_again = false;
     reload_begin(supervisor, 0);

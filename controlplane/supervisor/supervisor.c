@@ -5,13 +5,14 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
-#include "common/stats.h"
 #include "controlplane/supervisor/handover.h"
 #include "controlplane/supervisor/internal.h"
 #include "controlplane/supervisor/reload.h"
+#include "controlplane/supervisor/upgrade.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,13 +29,26 @@ enum {
     RESTART_FAST_MS = 5000, // a child that lived shorter is started again only after a while
     RESTART_WAIT_MS = 500,  // which doubles each time,
     RESTART_DOUBLINGS = 4,  // to 8 s
+    CRASHES_MAX = 3,        // of short-lived data processes in a row, until what they have in common is given up
     STOP_MS = 10000,
-    PAGE = 4096,
 };
+
+static void note_start(struct supervisor *supervisor)
+{
+    supervisor->data_started = clock_wall();
+    supervisor->resumed_before = memory_sum(&supervisor->memory, STAT_ASSOCIATIONS_RESUMED);
+    supervisor->lost_before = memory_sum(&supervisor->memory, STAT_ASSOCIATIONS_LOST);
+}
 
 static void spawn(struct supervisor *supervisor, struct child *child)
 {
     int pair[2];
+    bool data = child == &supervisor->children[CHILD_DATA];
+    char program[64] = "/proc/self/exe";
+    if (data && supervisor->data_program.fd >= 0)
+        (void)snprintf(program, sizeof program, "/proc/self/fd/%d", supervisor->data_program.fd);
+    if (data)
+        note_start(supervisor);
     child->start_at_ms = clock_ms() + RESTART_WAIT_MS; // should it not succeed
     if (plane_pair(pair) != SAGATE_OK) {
         log_error("cannot make a socket pair: %s", strerror(errno));
@@ -61,7 +75,7 @@ static void spawn(struct supervisor *supervisor, struct child *child)
             (void)fcntl(SUPERVISOR_CHILD_FD, F_SETFD, 0);
         // Every other descriptor is close-on-exec. The program is started anew so that nothing of the supervisor's
         // memory is left in the child.
-        execl("/proc/self/exe", "sagate", role, user, (char *)NULL);
+        execl(program, "sagate", role, user, (char *)NULL);
         _exit(EXIT_FAILURE);
     }
     close(pair[1]);
@@ -82,12 +96,18 @@ static void tell_processes(struct supervisor *supervisor)
     struct child *data = &supervisor->children[CHILD_DATA];
     if (control->pid == 0)
         return;
-    const struct plane_message message = {.type = PLANE_PROCESSES,
-                                          .processes = {.supervisor = getpid(),
-                                                        .control = control->pid,
-                                                        .data = data->pid,
-                                                        .control_restarts = control->restarts,
-                                                        .data_restarts = data->restarts}};
+    const struct memory *memory = &supervisor->memory;
+    const struct plane_message message = {
+        .type = PLANE_PROCESSES,
+        .processes = {.supervisor = getpid(),
+                      .control = control->pid,
+                      .data = data->pid,
+                      .control_restarts = control->restarts,
+                      .data_restarts = data->restarts,
+                      .data_started = supervisor->data_started,
+                      .data_resumed = memory_sum(memory, STAT_ASSOCIATIONS_RESUMED) - supervisor->resumed_before,
+                      .data_lost = memory_sum(memory, STAT_ASSOCIATIONS_LOST) - supervisor->lost_before,
+                      .data_version = slice_text(supervisor->data_program.build.version)}};
     (void)plane_send(control->fd, &message, -1);
 }
 
@@ -115,12 +135,45 @@ static void schedule_restart(struct child *child)
     child->restarts++;
 }
 
+// What several data processes died of in a row may be what they have in common: the associations that they found, or a
+// program that was put in place by an upgrade.
+static void count_crash(struct supervisor *supervisor, struct child *child, int status)
+{
+    if (!WIFSIGNALED(status) || clock_ms() - child->started_ms >= RESTART_FAST_MS) {
+        child->crashes = 0;
+        return;
+    }
+    if (++child->crashes < CRASHES_MAX)
+        return;
+    child->crashes = 0;
+    memory_clear_stores(&supervisor->memory);
+    log_error(
+        "the data process has crashed %d times, each within %d s of its start: its DTLS associations are given up",
+        (int)CRASHES_MAX, RESTART_FAST_MS / 1000);
+    if (upgrade_undo(supervisor))
+        log_error("the next data process is one of sagate %s again", supervisor->data_program.build.version);
+}
+
+static void schedule(struct supervisor *supervisor, struct child *child, int status)
+{
+    if (child != &supervisor->children[CHILD_DATA]) {
+        schedule_restart(child);
+    } else if (upgrade_on_data_end(supervisor)) {
+        child->start_at_ms = clock_ms();
+        child->restarts++;
+    } else {
+        count_crash(supervisor, child, status);
+        schedule_restart(child);
+    }
+}
+
 static void on_child_end(struct supervisor *supervisor, struct child *child, int status)
 {
     // A child that is told to stop before it has set itself up ends by the signal.
     bool clean = (WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
                  (supervisor->stopping && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
-    if (!supervisor->stopping || !clean)
+    bool wanted = supervisor->stopping || supervisor->upgrade.step == UPGRADE_QUIT;
+    if (!wanted || !clean)
         describe_exit(child, status);
     if (!clean && supervisor->stopping)
         supervisor->failed = true;
@@ -137,7 +190,7 @@ static void on_child_end(struct supervisor *supervisor, struct child *child, int
         supervisor->stopping = supervisor->failed = true;
         return;
     }
-    schedule_restart(child);
+    schedule(supervisor, child, status);
     reload_on_end(supervisor, child);
 }
 
@@ -150,6 +203,7 @@ static void reap(struct supervisor *supervisor)
             if (supervisor->children[i].pid == pid)
                 on_child_end(supervisor, &supervisor->children[i], status);
         }
+        upgrade_on_probe_end(supervisor, pid, status);
     }
 }
 
@@ -164,6 +218,15 @@ static void start_due(struct supervisor *supervisor)
     }
 }
 
+static void on_result(struct supervisor *supervisor, struct child *child, const struct plane_config_result *result)
+{
+    reload_on_result(supervisor, child, result);
+    if (child != &supervisor->children[CHILD_DATA])
+        return;
+    tell_processes(supervisor); // with the associations that it has found
+    upgrade_on_result(supervisor, result);
+}
+
 static void receive(struct supervisor *supervisor, struct child *child)
 {
     static uint8_t buffer[PLANE_MESSAGE_MAX];
@@ -174,7 +237,9 @@ static void receive(struct supervisor *supervisor, struct child *child)
         if (fd >= 0)
             close(fd);
         if (message.type == PLANE_CONFIG_RESULT)
-            reload_on_result(supervisor, child, &message.config_result);
+            on_result(supervisor, child, &message.config_result);
+        else if (message.type == PLANE_UPGRADE && control)
+            upgrade_begin(supervisor, &message.upgrade);
         else if (message.type == PLANE_RELOAD && control)
             reload_begin(supervisor, message.reload.ticket);
         else if (message.type == PLANE_STATE && control)
@@ -244,6 +309,7 @@ static void loop(struct supervisor *supervisor)
             }
         }
         reload_overdue(supervisor);
+        upgrade_overdue(supervisor);
         reload_remembered(supervisor);
     }
 }
@@ -251,9 +317,7 @@ static void loop(struct supervisor *supervisor)
 static int make_shared(struct supervisor *supervisor)
 {
     unsigned workers = supervisor->now->sockets.workers;
-    size_t stride = (sizeof(struct stats) + PAGE - 1) / PAGE * PAGE;
-    supervisor->stats_fd = memfd_create("sagate-stats", MFD_CLOEXEC);
-    if (supervisor->stats_fd < 0 || ftruncate(supervisor->stats_fd, (off_t)(stride * workers)) != 0)
+    if (memory_make(&supervisor->memory, workers, supervisor->now->config->limits.associations) != SAGATE_OK)
         return SAGATE_ESYS;
     for (unsigned i = 0; i < workers; i++) {
         // Both ends stay here, so that messages wait while one of the processes is being replaced.
@@ -286,8 +350,8 @@ static void release(struct supervisor *supervisor)
                 close(supervisor->channels[i][j]);
         }
     }
-    if (supervisor->stats_fd >= 0)
-        close(supervisor->stats_fd);
+    memory_release(&supervisor->memory);
+    upgrade_release(supervisor);
     close(supervisor->signal_fd);
 }
 
@@ -305,12 +369,30 @@ static void raise_limits(void)
     }
 }
 
-int supervisor_run(const char *config_path)
+// Not resolved: a symbolic link may lead to another program at the time of an upgrade.
+static void find_program(const char *program, char path[PATH_MAX])
+{
+    char folder[PATH_MAX] = "";
+    ssize_t len = strchr(program, '/') == NULL ? readlink("/proc/self/exe", path, PATH_MAX - 1) : 0;
+    if (len > 0)
+        path[len] = '\0';
+    else if (program[0] == '/' || getcwd(folder, sizeof folder) == NULL)
+        (void)snprintf(path, PATH_MAX, "%s", program);
+    else if (snprintf(path, PATH_MAX, "%s/%s", folder, program) >= PATH_MAX)
+        path[0] = '\0';
+}
+
+int supervisor_run(const char *config_path, const char *program)
 {
     static struct supervisor supervisor;
+    static char program_path[PATH_MAX];
     char error[8192] = "";
+    find_program(program, program_path);
     supervisor.config_path = config_path;
-    supervisor.stats_fd = -1;
+    supervisor.program_path = program_path;
+    supervisor.data_program.fd = supervisor.upgrade.other.fd = supervisor.upgrade.probe_fd = -1;
+    build_own(&supervisor.data_program.build);
+    memory_init(&supervisor.memory);
     supervisor.children[CHILD_CONTROL] = (struct child){.role = "control", .fd = -1};
     supervisor.children[CHILD_DATA] = (struct child){.role = "data", .fd = -1};
     raise_limits();

@@ -50,7 +50,7 @@ struct incoming {
 struct thread {
     pthread_t id;
     struct worker *worker;
-    int wake_fd, channel_fd;
+    int wake_fd, channel_fd, store_fd;
     bool started;
     int core; // -1: anywhere
     atomic_int result;
@@ -65,7 +65,7 @@ struct data {
     uint8_t *stats; // mapping
     size_t stats_stride;
     int (*lock_down)(void);
-    bool ended;
+    bool ended, keep; // keep: associations stay for the next process
 };
 
 static void incoming_clear(struct incoming *incoming)
@@ -215,6 +215,8 @@ static int start_worker(struct data *data, struct config *config, const struct h
                                            .stats = (struct stats *)(void *)(data->stats + index * data->stats_stride),
                                            .channel_fd = thread->channel_fd,
                                            .wake_fd = thread->wake_fd,
+                                           .store_fd = thread->store_fd,
+                                           .lock_memory = config->process.lock_memory,
                                            .snapshot = &snapshot};
     result = worker_new(&options, &thread->worker);
     if (result != SAGATE_OK) {
@@ -227,6 +229,16 @@ static int start_worker(struct data *data, struct config *config, const struct h
     return SAGATE_OK;
 }
 
+static void warn_of_unlocked(const struct data *data)
+{
+    for (size_t i = 0; i < data->thread_count; i++) {
+        if (!worker_memory_locked(data->threads[i].worker)) {
+            log_warning("keys of associations may reach swap space: their memory cannot be locked (LimitMEMLOCK)");
+            return;
+        }
+    }
+}
+
 static int start(struct data *data, struct config *config, const struct handshake_files *files, char *error,
                  size_t error_cap)
 {
@@ -236,6 +248,7 @@ static int start(struct data *data, struct config *config, const struct handshak
             return result;
     }
     data->config = config;
+    warn_of_unlocked(data);
     for (size_t i = 0; i < data->thread_count; i++) {
         if (pthread_create(&data->threads[i].id, NULL, thread_main, &data->threads[i]) != 0) {
             (void)snprintf(error, error_cap, "cannot start a thread");
@@ -391,6 +404,17 @@ static void handle(struct data *data, const struct plane_message *message, int f
             return;
         }
         break;
+    case PLANE_STORE:
+        if (fd >= 0 && message->store.worker < CONFIG_WORKERS_MAX &&
+            data->threads[message->store.worker].store_fd < 0) {
+            data->threads[message->store.worker].store_fd = fd;
+            return;
+        }
+        break;
+    case PLANE_QUIT:
+        data->keep = message->quit.keep == 1;
+        data->ended = true;
+        break;
     case PLANE_STATS:
         if (fd >= 0 && data->stats == NULL && message->stats.workers <= CONFIG_WORKERS_MAX)
             map_stats(data, message->stats.workers, fd);
@@ -429,7 +453,11 @@ static void receive(struct data *data)
 static void stop(struct data *data)
 {
     for (size_t i = 0; i < data->thread_count; i++) {
-        if (data->threads[i].started)
+        if (!data->threads[i].started)
+            continue;
+        if (data->keep)
+            worker_stop_keeping(data->threads[i].worker);
+        else
             worker_stop(data->threads[i].worker);
     }
     for (size_t i = 0; i < data->thread_count; i++) {
@@ -441,6 +469,8 @@ static void stop(struct data *data)
             close(thread->wake_fd);
         if (thread->channel_fd >= 0)
             close(thread->channel_fd);
+        if (thread->store_fd >= 0)
+            close(thread->store_fd);
     }
     incoming_clear(&data->incoming);
     config_free(data->config);
@@ -464,7 +494,7 @@ int data_main(int supervisor_fd, int (*lock_down)(void))
     data.supervisor_fd = supervisor_fd;
     data.lock_down = lock_down;
     for (size_t i = 0; i < CONFIG_WORKERS_MAX; i++)
-        data.threads[i].channel_fd = data.threads[i].wake_fd = -1;
+        data.threads[i].channel_fd = data.threads[i].wake_fd = data.threads[i].store_fd = -1;
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);

@@ -30,7 +30,7 @@ void rings_hand_over(struct worker *worker, const struct listener *listener, con
         return;
     }
     struct worker *to = worker->peers[owner];
-    int result = ring_push(to->inbound[worker->index], (uint32_t)listener->index, event->peer, event->data, event->len);
+    int result = ring_push(to->inbound[worker->index], (uint8_t)listener->index, event->peer, event->data, event->len);
     if (result != SAGATE_OK) {
         worker_count(worker, STAT_RECORDS_HANDOVER_FULL, 1);
         return;

@@ -240,6 +240,22 @@ void worker_stop(struct worker *worker)
     (void)ignored;
 }
 
+void worker_stop_keeping(struct worker *worker)
+{
+    worker_stop(worker);
+}
+
+bool worker_memory_locked(const struct worker *worker)
+{
+    (void)worker;
+    return true;
+}
+
+bool worker_memory_locked(const struct worker *worker)
+{
+    return worker->locked;
+}
+
 struct io *worker_io(struct worker *worker)
 {
     return worker->io;
@@ -476,8 +492,7 @@ static int open_store(struct worker *worker, const struct worker_options *option
     int result = store_open(&store, &worker->store, &found);
     if (result != SAGATE_OK)
         return result;
-    if (options->lock_memory && !store_locked(worker->store))
-        log_warning("worker %u: the memory of associations cannot be locked", worker->index);
+    worker->locked = !options->lock_memory || store_locked(worker->store);
     if (found == STORE_REFUSED)
         log_warning("worker %u: the associations of an earlier process are of another layout and are lost",
                     worker->index);

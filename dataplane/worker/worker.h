@@ -9,6 +9,7 @@
 #include "dataplane/io/io.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct worker;
@@ -39,8 +40,9 @@ struct worker_options {
     struct stats *stats; // never NULL
     int channel_fd;      // plane socket to control; -1 in tests that resolve by hand; stays the caller's
     int wake_fd;         // eventfd that worker_swap and worker_stop write to; -1 in tests; stays the caller's
-    int store_fd; // memory of the DTLS associations (association/store.h); -1: private memory; stays the caller's
-    bool lock_memory;
+    int store_fd;        // memfd of store_bytes(limits.associations) bytes; -1: private memory, for tests; stays the
+                         // caller's
+    bool lock_memory;    // keep the store out of swap space, see worker_memory_locked
     struct worker_snapshot *snapshot;
 };
 
@@ -62,10 +64,15 @@ int worker_round(struct worker *worker, int64_t timeout_us);
 void worker_swap(struct worker *worker, struct worker_snapshot *snapshot);
 bool worker_swapped(struct worker *worker);
 
-// Any thread: ends worker_run after the batch in hand. `keeping`: DTLS associations stay in the store, without a word
-// to their peers, for the process that comes next.
+// Any thread: ends worker_run after the batch in hand.
 void worker_stop(struct worker *worker);
+
+// The same, but DTLS associations stay in the store and nothing is said to their peers, for the process that comes
+// next; TLS associations end (close_notify), since they are of this process. Any thread.
 void worker_stop_keeping(struct worker *worker);
+
+// False: lock_memory was asked for and could not be had. After worker_new, any thread.
+bool worker_memory_locked(const struct worker *worker);
 
 // The worker's io instance, for tests over the mem driver.
 struct io *worker_io(struct worker *worker);

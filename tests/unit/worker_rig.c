@@ -88,6 +88,7 @@ void scene_open_config(const char *text)
                                            .stats = scene.stats,
                                            .channel_fd = scene.channel,
                                            .wake_fd = -1,
+                                           .store_fd = -1,
                                            .snapshot = &scene.snapshot};
     must(worker_new(&options, &scene.worker) == SAGATE_OK, "worker");
     scene.io = worker_io(scene.worker);
