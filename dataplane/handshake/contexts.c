@@ -123,6 +123,11 @@ static int set_up(WOLFSSL_CTX *ctx, const struct config_listener *listener, bool
     if (listener->version_min == CONFIG_TLS_1_2 &&
         wolfSSL_CTX_SetMinVersion(ctx, dtls ? WOLFSSL_DTLSV1_2 : WOLFSSL_TLSV1_2) != WOLFSSL_SUCCESS)
         return refuse(report, listener, "version_min", "not supported by the library");
+    // A larger key share would not fit one datagram together with the rest of a ClientHello.
+    int groups[] = {WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1, WOLFSSL_ECC_SECP521R1};
+    if (dtls && listener->version_max == CONFIG_TLS_1_3 &&
+        wolfSSL_CTX_set_groups(ctx, groups, sizeof groups / sizeof *groups) != WOLFSSL_SUCCESS)
+        return refuse(report, listener, "groups", "not supported by the library");
     if (listener->psk) {
         wolfSSL_CTX_set_psk_server_callback(ctx, handshake_psk_tls12);
         if (listener->version_max == CONFIG_TLS_1_3)
