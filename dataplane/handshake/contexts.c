@@ -6,6 +6,7 @@
 
 #include <wolfssl/wolfcrypt/asn_public.h>
 #include <wolfssl/wolfcrypt/ecc.h>
+#include <wolfssl/wolfcrypt/hmac.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 // PSK first: a peer that has a key is to prove who it is. Forward secrecy before none, AEAD before CBC.
 static const char suites_tls13[] = "TLS13-AES128-GCM-SHA256:TLS13-AES256-GCM-SHA384:TLS13-CHACHA20-POLY1305-SHA256:"
                                    "TLS13-AES128-CCM-SHA256:TLS13-AES128-CCM-8-SHA256";
+static const char suites_dtls13[] = "TLS13-AES128-GCM-SHA256:TLS13-CHACHA20-POLY1305-SHA256:TLS13-AES128-CCM-SHA256:"
+                                    "TLS13-AES128-CCM-8-SHA256:TLS13-AES256-GCM-SHA384";
 static const char suites_tls_psk[] =
     "ECDHE-PSK-AES128-GCM-SHA256:ECDHE-PSK-AES128-CBC-SHA256:PSK-AES128-GCM-SHA256:PSK-AES128-CCM:PSK-AES128-CCM-8:"
     "PSK-AES128-CBC-SHA256";
@@ -78,21 +81,20 @@ static int load_certificate(WOLFSSL_CTX *ctx, const struct config *config, const
 
 static WOLFSSL_METHOD *method_of(const struct config_listener *listener)
 {
-    if (listener->transport == CONFIG_DTLS)
-        return wolfDTLSv1_2_server_method();
+    bool dtls = listener->transport == CONFIG_DTLS;
     if (listener->version_max == CONFIG_TLS_1_2)
-        return wolfTLSv1_2_server_method();
+        return dtls ? wolfDTLSv1_2_server_method() : wolfTLSv1_2_server_method();
     if (listener->version_min == CONFIG_TLS_1_3)
-        return wolfTLSv1_3_server_method();
-    return wolfTLS_server_method();
+        return dtls ? wolfDTLSv1_3_server_method() : wolfTLSv1_3_server_method();
+    return dtls ? wolfDTLS_server_method() : wolfTLS_server_method();
 }
 
 static void list_suites(const struct config_listener *listener, bool certificate, char *out, size_t cap)
 {
     bool dtls = listener->transport == CONFIG_DTLS;
-    bool tls13 = !dtls && listener->version_max == CONFIG_TLS_1_3;
-    bool tls12 = dtls || listener->version_min == CONFIG_TLS_1_2;
-    const char *parts[3] = {tls13 ? suites_tls13 : NULL,
+    bool tls13 = listener->version_max == CONFIG_TLS_1_3;
+    bool tls12 = listener->version_min == CONFIG_TLS_1_2;
+    const char *parts[3] = {tls13 ? (dtls ? suites_dtls13 : suites_tls13) : NULL,
                             tls12 && listener->psk ? (dtls ? suites_dtls_psk : suites_tls_psk) : NULL,
                             tls12 && certificate ? (dtls ? suites_dtls_ecdsa : suites_tls_ecdsa) : NULL};
     size_t at = 0;
@@ -117,12 +119,18 @@ static int set_up(WOLFSSL_CTX *ctx, const struct config_listener *listener, bool
     (void)wolfSSL_CTX_NoTicketTLSv12(ctx);
     (void)wolfSSL_CTX_no_ticket_TLSv13(ctx);
     (void)wolfSSL_CTX_set_group_messages(ctx);
-    if (listener->transport == CONFIG_TLS && listener->version_min == CONFIG_TLS_1_2 &&
-        wolfSSL_CTX_SetMinVersion(ctx, WOLFSSL_TLSV1_2) != WOLFSSL_SUCCESS)
+    bool dtls = listener->transport == CONFIG_DTLS;
+    if (listener->version_min == CONFIG_TLS_1_2 &&
+        wolfSSL_CTX_SetMinVersion(ctx, dtls ? WOLFSSL_DTLSV1_2 : WOLFSSL_TLSV1_2) != WOLFSSL_SUCCESS)
         return refuse(report, listener, "version_min", "not supported by the library");
+    // A larger key share would not fit one datagram together with the rest of a ClientHello.
+    int groups[] = {WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1, WOLFSSL_ECC_SECP521R1};
+    if (dtls && listener->version_max == CONFIG_TLS_1_3 &&
+        wolfSSL_CTX_set_groups(ctx, groups, sizeof groups / sizeof *groups) != WOLFSSL_SUCCESS)
+        return refuse(report, listener, "groups", "not supported by the library");
     if (listener->psk) {
         wolfSSL_CTX_set_psk_server_callback(ctx, handshake_psk_tls12);
-        if (listener->transport == CONFIG_TLS && listener->version_max == CONFIG_TLS_1_3)
+        if (listener->version_max == CONFIG_TLS_1_3)
             wolfSSL_CTX_set_psk_server_tls13_callback(ctx, handshake_psk_tls13);
     }
     session_prepare(ctx);
@@ -182,8 +190,8 @@ static int build_listener(struct context_listener *out, const struct config *con
 {
     out->dtls = listener->transport == CONFIG_DTLS;
     out->psk = listener->psk;
-    out->tls12 = !out->dtls && listener->version_min == CONFIG_TLS_1_2;
-    out->tls13 = !out->dtls && listener->version_max == CONFIG_TLS_1_3;
+    out->tls12 = listener->version_min == CONFIG_TLS_1_2;
+    out->tls13 = listener->version_max == CONFIG_TLS_1_3;
     out->unknown_name_refused = listener->unknown_server_name_refused;
     if (!listener->psk && listener->certificate_count == 0)
         return refuse(report, listener, "credentials", "neither keys (psk) nor a certificate");
@@ -215,7 +223,7 @@ int handshake_contexts_new(const struct config *config, const struct handshake_f
         return SAGATE_ENOMEM;
     int rc = SAGATE_OK;
     new->references = 1;
-    new->cookie_secret = secret_alloc(HANDSHAKE_COOKIE_SECRET);
+    new->cookie_secret = secret_alloc(2 * HANDSHAKE_COOKIE_SECRET);
     new->listeners = calloc(config->listener_count + 1, sizeof *new->listeners);
     if (new->cookie_secret == NULL || new->listeners == NULL)
         rc = SAGATE_ENOMEM;
@@ -269,10 +277,48 @@ void handshake_contexts_free(struct handshake_contexts *contexts)
     free(contexts);
 }
 
+// HMAC-SHA256 over two parts: false when the library fails.
+static bool mac_of(const uint8_t *secret, struct slice one, struct slice two, uint8_t mac[WC_SHA256_DIGEST_SIZE])
+{
+    Hmac hmac;
+    if (wc_HmacInit(&hmac, NULL, INVALID_DEVID) != 0)
+        return false;
+    bool ok = wc_HmacSetKey(&hmac, WC_SHA256, secret, HANDSHAKE_COOKIE_SECRET) == 0 &&
+              wc_HmacUpdate(&hmac, one.data, (word32)one.len) == 0 &&
+              (two.len == 0 || wc_HmacUpdate(&hmac, two.data, (word32)two.len) == 0) && wc_HmacFinal(&hmac, mac) == 0;
+    wc_HmacFree(&hmac);
+    return ok;
+}
+
 void handshake_cookie_secret(struct handshake_contexts *contexts, const uint8_t secret[HANDSHAKE_COOKIE_SECRET])
 {
+    uint8_t *secret13 = contexts->cookie_secret + HANDSHAKE_COOKIE_SECRET;
     memcpy(contexts->cookie_secret, secret, HANDSHAKE_COOKIE_SECRET);
+    // With one secret for both versions the cookie of a crafted DTLS 1.2 hello would be one of DTLS 1.3 for any
+    // address. Should the library fail, a random one serves: only cookies of others are not good then.
+    if (!mac_of(secret, slice_text("DTLS 1.3 cookie"), (struct slice){0}, secret13) &&
+        getrandom(secret13, HANDSHAKE_COOKIE_SECRET, 0) != HANDSHAKE_COOKIE_SECRET)
+        abort();
     free_listening(contexts); // they hold the old one
+}
+
+bool contexts_made_cookie(const struct handshake_contexts *contexts, struct slice cookie, struct slice peer)
+{
+    uint8_t mac[WC_SHA256_DIGEST_SIZE];
+    if (cookie.len <= HANDSHAKE_RETRY_MAC)
+        return false;
+    size_t len = cookie.len - HANDSHAKE_RETRY_MAC;
+    return mac_of(contexts->cookie_secret + HANDSHAKE_COOKIE_SECRET, slice_of(cookie.data, len), peer, mac) &&
+           secret_equal(mac, cookie.data + len, sizeof mac);
+}
+
+void handshake_contexts_cid(struct handshake_contexts *contexts, size_t len, void (*make)(void *context, uint8_t *cid),
+                            void *context)
+{
+    contexts->cid_len = len <= HANDSHAKE_CID_MAX && make != NULL ? (uint8_t)len : 0;
+    contexts->make_cid = make;
+    contexts->make_cid_context = context;
+    free_listening(contexts); // they know the old length
 }
 
 static bool name_is(struct slice name, const char *configured)

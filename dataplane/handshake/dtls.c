@@ -1,5 +1,6 @@
 // DTLS: the stateless answer to hellos, and datagrams record by record: hellos of another try are left out, and what
-// follows a PSK suite's ServerHello is held until the key is there, in the order in which wolfSSL can use it.
+// needs the key is held until that is there, in the order in which wolfSSL can use it: in DTLS 1.2 what follows a PSK
+// suite's ServerHello, in DTLS 1.3 the ClientHello with the identity, once its cookie was found good.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
 #include "dataplane/handshake/internal.h"
@@ -24,22 +25,20 @@ static unsigned int peer_bytes(const struct address *peer, uint8_t out[PEER_BYTE
     return PEER_BYTES;
 }
 
-static struct session *listening_session(struct handshake_contexts *contexts, struct context *context,
-                                         const struct handshake_sink *sink)
+static struct session *new_listening(const struct handshake_contexts *contexts, struct context *context, bool tls13,
+                                     const struct handshake_sink *sink)
 {
-    if (context->listening != NULL) {
-        context->listening->sink = *sink;
-        return context->listening;
-    }
     struct session *session = session_new(context->ctx, true, sink);
     if (session == NULL)
         return NULL;
-    if (wolfSSL_DTLS_SetCookieSecret(session->ssl, contexts->cookie_secret, HANDSHAKE_COOKIE_SECRET) != 0) {
-        session_free(session);
-        return NULL;
-    }
-    context->listening = session;
-    return session;
+    const uint8_t *secret = contexts->cookie_secret;
+    session->cid_len = contexts->cid_len;
+    if (wolfSSL_DTLS_SetCookieSecret(session->ssl, secret, HANDSHAKE_COOKIE_SECRET) == 0 &&
+        (!tls13 || wolfSSL_send_hrr_cookie(session->ssl, secret + HANDSHAKE_COOKIE_SECRET, HANDSHAKE_COOKIE_SECRET) ==
+                       WOLFSSL_SUCCESS))
+        return session;
+    session_free(session);
+    return NULL;
 }
 
 static void renew_listening(struct context *context)
@@ -48,88 +47,22 @@ static void renew_listening(struct context *context)
     context->listening = NULL;
 }
 
-static enum handshake_first start(struct context *context, const struct peek_hello *hello,
-                                  const struct handshake_sink *sink, struct handshake **handshake)
+// The context's listening object, for this peer and record.
+static struct session *listen_to(struct handshake_contexts *contexts, struct context *context, bool tls13,
+                                 struct slice peer, const struct peek_record *record, const struct handshake_sink *sink)
 {
-    struct handshake *new = handshake_new(true, sink);
-    if (new == NULL) {
-        renew_listening(context);
-        return HANDSHAKE_REJECTED;
-    }
-    memcpy(new->random, hello->random, PEEK_RANDOM);
-    handshake_own(new, context->listening);
-    context->listening = NULL;
-    *handshake = new;
-    return HANDSHAKE_STARTED;
-}
-
-enum handshake_first handshake_dtls_first(struct handshake_contexts *contexts, size_t listener,
-                                          const struct address *peer, const uint8_t *datagram, size_t len,
-                                          const struct handshake_sink *sink, struct handshake **handshake)
-{
-    struct peek_hello hello;
-    struct slice record;
-    uint8_t bytes[PEER_BYTES];
-    if (!peek_dtls_hello(slice_of(datagram, len), &hello, &record))
-        return HANDSHAKE_NOT_A_HELLO;
-    if (hello.version != VERSION_DTLS12) {
-        session_alert_bare(sink, true, 0, ALERT_PROTOCOL_VERSION);
-        return HANDSHAKE_REJECTED;
-    }
-    struct context *context = contexts_select(&contexts->listeners[listener], hello.server_name);
-    if (context == NULL) {
-        session_alert_bare(sink, true, 0, ALERT_UNRECOGNIZED_NAME);
-        return HANDSHAKE_REJECTED;
-    }
-    struct session *session = listening_session(contexts, context, sink);
+    if (context->listening == NULL)
+        context->listening = new_listening(contexts, context, tls13, sink);
+    struct session *session = context->listening;
     if (session == NULL)
-        return HANDSHAKE_REJECTED;
-    unsigned int peer_len = peer_bytes(peer, bytes);
+        return NULL;
+    session->sink = *sink;
     session->sent = 0;
-    if (wolfSSL_dtls_set_peer(session->ssl, bytes, peer_len) != WOLFSSL_SUCCESS ||
-        session_input(session, record) != SAGATE_OK) {
-        renew_listening(context);
-        return HANDSHAKE_REJECTED;
-    }
-    session_release_all(session);
-    int rc = wolfDTLS_accept_stateless(session->ssl);
-    if (rc == WOLFSSL_SUCCESS)
-        return start(context, &hello, sink, handshake);
-    bool cookie_sent = rc == WOLFSSL_FAILURE && session->sent == PEEK_TYPE_HANDSHAKE;
-    if (!cookie_sent || session->broken)
-        renew_listening(context); // after an error it is never used again
-    return cookie_sent ? HANDSHAKE_COOKIE_SENT : HANDSHAKE_REJECTED;
-}
-
-static bool is_foreign_hello(const struct handshake *handshake, struct slice record)
-{
-    struct peek_hello hello;
-    struct slice whole;
-    return peek_dtls_hello(record, &hello, &whole) && memcmp(hello.random, handshake->random, PEEK_RANDOM) != 0;
-}
-
-bool handshake_owns(const struct handshake *handshake, const uint8_t *datagram, size_t len)
-{
-    return !is_foreign_hello(handshake, slice_of(datagram, len));
-}
-
-// Gives wolfSSL one record. A Finished that it cannot open, after it has the key and the change of cipher, shows that
-// the peer has another key: the library would wait for another try for ever (RFC 6347 4.1.2.7 allows to end with
-// bad_record_mac).
-static int give(struct handshake *handshake, const struct peek_record *record)
-{
-    if (session_input(handshake->session, record->whole) != SAGATE_OK)
-        return SAGATE_AGAIN; // as if it had been lost
-    session_release_all(handshake->session);
-    int rc = handshake_step(handshake);
-    if (rc != SAGATE_AGAIN || !handshake->key_exchange_given)
-        return rc;
-    if (record->type == PEEK_TYPE_CHANGE_CIPHER_SPEC && record->epoch == 0)
-        handshake->cipher_changed = true;
-    if (record->type == PEEK_TYPE_HANDSHAKE && record->epoch == 1 && handshake->cipher_changed)
-        return handshake_fail(handshake, HANDSHAKE_CAUSE_CREDENTIAL, ALERT_BAD_RECORD_MAC,
-                              "the peer's Finished does not open with the key");
-    return SAGATE_AGAIN;
+    session->next_sequence = record->sequence; // RFC 6347 4.2.1
+    if (wolfSSL_dtls_set_peer(session->ssl, (void *)(uintptr_t)peer.data, (unsigned)peer.len) == WOLFSSL_SUCCESS)
+        return session;
+    renew_listening(context);
+    return NULL;
 }
 
 static bool is_held(const struct handshake *handshake, const struct peek_record *record)
@@ -160,6 +93,166 @@ static bool hold(struct handshake *handshake, const struct peek_record *record)
         (struct held_record){.bytes = bytes, .len = len, .type = record->type, .epoch = record->epoch};
     handshake->held_bytes += len;
     return true;
+}
+
+static enum handshake_first start(struct context *context, const struct peek_hello *hello,
+                                  const struct handshake_sink *sink, struct handshake **handshake)
+{
+    struct handshake *new = handshake_new(true, sink);
+    if (new == NULL) {
+        renew_listening(context);
+        return HANDSHAKE_REJECTED;
+    }
+    memcpy(new->random, hello->random, PEEK_RANDOM);
+    handshake_own(new, context->listening);
+    context->listening = NULL;
+    *handshake = new;
+    return HANDSHAKE_STARTED;
+}
+
+// Called once the cookie is known to be good, before the library reads the hello's extensions.
+static int give_cid(WOLFSSL *ssl, void *context)
+{
+    const struct handshake_contexts *contexts = context;
+    uint8_t cid[HANDSHAKE_CID_MAX];
+    contexts->make_cid(contexts->make_cid_context, cid);
+    bool ok = wolfSSL_dtls_cid_use(ssl) == WOLFSSL_SUCCESS &&
+              wolfSSL_dtls_cid_set(ssl, cid, contexts->cid_len) == WOLFSSL_SUCCESS;
+    return ok ? 0 : -1;
+}
+
+static bool wants_cid(const struct handshake_contexts *contexts, const struct peek_hello *hello)
+{
+    return contexts->cid_len > 0 && hello->cid.data != NULL && hello->cid.len <= (size_t)wolfSSL_dtls_cid_max_size();
+}
+
+// A hello with a good cookie and a PSK identity (DTLS 1.3): the library gets it when the key is there.
+static enum handshake_first start_parked(struct handshake_contexts *contexts, struct context *context,
+                                         const struct context_listener *listener, const struct peek_hello *hello,
+                                         const struct peek_record *record, const struct handshake_sink *sink,
+                                         struct handshake **handshake)
+{
+    const char *suite = context->listening->psk_suite;
+    if (wants_cid(contexts, hello) && give_cid(context->listening->ssl, contexts) != 0) {
+        renew_listening(context);
+        return HANDSHAKE_REJECTED;
+    }
+    if (start(context, hello, sink, handshake) != HANDSHAKE_STARTED)
+        return HANDSHAKE_REJECTED;
+    struct handshake *new = *handshake;
+    new->psk_suite = suite;
+    new->hello_parked = true;
+    new->certificate_usable = listener->certificates[0] != NULL && hello->signature_algorithms && hello->key_share;
+    if (hold(new, record)) {
+        (void)handshake_park(new, hello->psk_identity); // handshake_run tells the result
+        return HANDSHAKE_STARTED;
+    }
+    handshake_free(new);
+    *handshake = NULL;
+    return HANDSHAKE_REJECTED;
+}
+
+// What the library says to a hello.
+static enum handshake_first ask_library(struct handshake_contexts *contexts, struct context *context,
+                                        const struct peek_hello *hello, struct slice record,
+                                        const struct handshake_sink *sink, struct handshake **handshake)
+{
+    struct session *session = context->listening;
+    if (session_input(session, record) != SAGATE_OK) {
+        renew_listening(context);
+        return HANDSHAKE_REJECTED;
+    }
+    session_release_all(session);
+    if (wants_cid(contexts, hello))
+        (void)wolfDTLS_SetChGoodCb(session->ssl, give_cid, contexts);
+    int rc = wolfDTLS_accept_stateless(session->ssl);
+    (void)wolfDTLS_SetChGoodCb(session->ssl, NULL, NULL);
+    if (rc == WOLFSSL_SUCCESS)
+        return start(context, hello, sink, handshake);
+    bool cookie_sent = rc == WOLFSSL_FAILURE && session->sent == PEEK_TYPE_HANDSHAKE;
+    if (!cookie_sent || session->broken)
+        renew_listening(context); // after an error it is never used again
+    return cookie_sent ? HANDSHAKE_COOKIE_SENT : HANDSHAKE_REJECTED;
+}
+
+static enum handshake_first reject(const struct handshake_sink *sink, const struct peek_record *record, uint8_t alert)
+{
+    session_alert_bare(sink, true, record->sequence, alert);
+    return HANDSHAKE_REJECTED;
+}
+
+enum handshake_first handshake_dtls_first(struct handshake_contexts *contexts, size_t listener,
+                                          const struct address *peer, const uint8_t *datagram, size_t len,
+                                          const struct handshake_sink *sink, struct handshake **handshake)
+{
+    struct peek_hello hello;
+    struct peek_record record;
+    uint8_t bytes[PEER_BYTES];
+    if (!peek_dtls_hello(slice_of(datagram, len), &hello, &record))
+        return HANDSHAKE_NOT_A_HELLO;
+    struct context_listener *where = &contexts->listeners[listener];
+    bool tls13 = where->tls13 && hello.tls13;
+    bool tls12 = where->tls12 && (hello.tls12 || !hello.versions);
+    if (hello.version != VERSION_DTLS12 || !(tls12 || tls13))
+        return reject(sink, &record, ALERT_PROTOCOL_VERSION);
+    struct context *context = contexts_select(where, hello.server_name);
+    if (context == NULL)
+        return reject(sink, &record, ALERT_UNRECOGNIZED_NAME);
+    struct slice name = slice_of(bytes, peer_bytes(peer, bytes));
+    bool proven = tls13 && hello.retry_cookie.data != NULL;
+    if (proven && !contexts_made_cookie(contexts, hello.retry_cookie, name))
+        return reject(sink, &record, ALERT_ILLEGAL_PARAMETER);
+    struct session *session = listen_to(contexts, context, where->tls13, name, &record, sink);
+    if (session == NULL)
+        return HANDSHAKE_REJECTED;
+    bool psk = tls13 && where->psk && hello.psk_identity.data != NULL;
+    session->psk_suite = psk ? handshake_suite_for_psk(&hello) : NULL;
+    if (proven && session->psk_suite != NULL)
+        return start_parked(contexts, context, where, &hello, &record, sink, handshake);
+    return ask_library(contexts, context, &hello, record.whole, sink, handshake);
+}
+
+static bool is_foreign_hello(const struct handshake *handshake, struct slice record)
+{
+    const uint8_t *random = peek_dtls_random(record);
+    return random != NULL && memcmp(random, handshake->random, PEEK_RANDOM) != 0;
+}
+
+bool handshake_owns(const struct handshake *handshake, const uint8_t *datagram, size_t len)
+{
+    return !is_foreign_hello(handshake, slice_of(datagram, len));
+}
+
+// Whether a record holds what the peer has encrypted with its keys of DTLS 1.2: with the Connection ID that it got, if
+// it got one.
+static bool is_peers_epoch(const struct handshake *handshake, const struct peek_record *record)
+{
+    unsigned char *cid = NULL;
+    if (record->epoch != 1)
+        return false;
+    if (wolfSSL_dtls_cid_is_enabled(handshake->session->ssl) != 1 ||
+        wolfSSL_dtls_cid_get0_rx(handshake->session->ssl, &cid) != WOLFSSL_SUCCESS || cid == NULL)
+        return record->type == PEEK_TYPE_HANDSHAKE;
+    return record->type == PEEK_TYPE_CID && memcmp(record->cid.data, cid, record->cid.len) == 0;
+}
+
+// Gives wolfSSL one record. A Finished that it cannot open, after it has the key and the change of cipher, shows that
+// the peer has another key: the library would wait for another try for ever (RFC 6347 4.1.2.7 allows to end with
+// bad_record_mac).
+static int give(struct handshake *handshake, const struct peek_record *record)
+{
+    if (session_input(handshake->session, record->whole) != SAGATE_OK)
+        return SAGATE_AGAIN; // as if it had been lost
+    session_release_all(handshake->session);
+    int rc = handshake_step(handshake);
+    if (rc != SAGATE_AGAIN || !handshake->key_exchange_given || handshake_is_tls13(handshake))
+        return rc;
+    if (record->type == PEEK_TYPE_CHANGE_CIPHER_SPEC && record->epoch == 0)
+        handshake->cipher_changed = true;
+    if (handshake->cipher_changed && is_peers_epoch(handshake, record))
+        return handshake_fail(handshake, HANDSHAKE_CAUSE_CREDENTIAL, ALERT_BAD_RECORD_MAC,
+                              "the peer's Finished does not open with the key");
+    return SAGATE_AGAIN;
 }
 
 // Joins a fragment: SAGATE_AGAIN, SAGATE_DONE with the body of the whole message in *body, SAGATE_EMALFORMED.
@@ -204,11 +297,22 @@ static int await_key_exchange(struct handshake *handshake, const struct peek_rec
     return handshake_park(handshake, identity);
 }
 
+// False for a record that no peer sends in this version. While the ClientHello itself is held, there is none.
+static bool is_possible(const struct handshake *handshake, const struct peek_record *record)
+{
+    if (handshake->hello_parked)
+        return handshake->state != HANDSHAKE_PARKED;
+    if (record->type == PEEK_TYPE_UNIFIED || record->type == PEEK_TYPE_ACK)
+        return handshake_is_tls13(handshake);
+    bool data = record->type == PEEK_TYPE_APPLICATION || record->type == PEEK_TYPE_CID;
+    return record->epoch == 1 || (record->epoch == 0 && !data);
+}
+
 static int take_record(struct handshake *handshake, const struct peek_record *record)
 {
     bool clear_handshake = record->type == PEEK_TYPE_HANDSHAKE && record->epoch == 0;
     bool clear_alert = record->type == PEEK_TYPE_ALERT && record->epoch == 0;
-    if (record->epoch > 1 || (record->epoch == 0 && record->type == PEEK_TYPE_APPLICATION))
+    if (!is_possible(handshake, record))
         return SAGATE_AGAIN;
     switch (handshake->state) {
     case HANDSHAKE_KEY:
@@ -258,7 +362,8 @@ int dtls_run(struct handshake *handshake, struct slice datagram)
     }
     if (handshake->state == HANDSHAKE_RUNNING && !handshake->identity_known && handshake_psk_suite(handshake))
         handshake->state = HANDSHAKE_KEY;
-    while (handshake->state != HANDSHAKE_FAILED && peek_dtls_record(&datagram, &record) == SAGATE_OK)
+    size_t cid_len = handshake->session->cid_len;
+    while (handshake->state != HANDSHAKE_FAILED && peek_dtls_record(&datagram, cid_len, &record) == SAGATE_OK)
         (void)take_record(handshake, &record);
     return verdict(handshake);
 }
@@ -273,11 +378,13 @@ static int rank(const struct held_record *held)
 
 int dtls_unpark(struct handshake *handshake)
 {
+    handshake->hello_parked = false;
     for (int turn = 0; turn <= 2; turn++) {
         for (size_t i = 0; i < handshake->held_count && handshake->state != HANDSHAKE_FAILED; i++) {
             struct slice rest = slice_of(handshake->held[i].bytes, handshake->held[i].len);
             struct peek_record record;
-            if (rank(&handshake->held[i]) == turn && peek_dtls_record(&rest, &record) == SAGATE_OK)
+            if (rank(&handshake->held[i]) == turn &&
+                peek_dtls_record(&rest, handshake->session->cid_len, &record) == SAGATE_OK)
                 (void)take_record(handshake, &record);
         }
         handshake->key_exchange_given = true;

@@ -15,6 +15,9 @@
 #include <string.h>
 #include <sys/random.h>
 
+// DTLS 1.3: the part of a timer after which a gap in the peer's flight is acknowledged (RFC 9147 7.1).
+enum { QUICK_PART = 4 };
+
 struct handshake *handshake_new(bool dtls, const struct handshake_sink *sink)
 {
     struct handshake *handshake = calloc(1, sizeof *handshake);
@@ -68,14 +71,15 @@ int handshake_fail(struct handshake *handshake, enum handshake_cause cause, uint
     return SAGATE_EHANDSHAKE;
 }
 
-static bool is_tls13(const struct handshake *handshake)
+bool handshake_is_tls13(const struct handshake *handshake)
 {
-    return wolfSSL_GetVersion(handshake->session->ssl) == WOLFSSL_TLSV1_3;
+    int version = wolfSSL_GetVersion(handshake->session->ssl);
+    return version == WOLFSSL_TLSV1_3 || version == WOLFSSL_DTLSV1_3;
 }
 
 bool handshake_psk_suite(const struct handshake *handshake)
 {
-    if (is_tls13(handshake))
+    if (handshake_is_tls13(handshake))
         return false;
     switch (wolfSSL_get_current_cipher_suite(handshake->session->ssl)) {
     case 0x00a8: // PSK-AES128-GCM-SHA256
@@ -135,7 +139,7 @@ static int library_failed(struct handshake *handshake, int error)
     (void)wolfSSL_get_alert_history(ssl, &alerts);
     bool psk = handshake->key_used;
     bool peer = error == WC_NO_ERR_TRACE(ZERO_RETURN) || alerts.last_rx.level == alert_fatal ||
-                (is_tls13(handshake) && alerts.last_rx.code > 0);
+                (handshake_is_tls13(handshake) && alerts.last_rx.code > 0);
     enum handshake_cause cause = HANDSHAKE_CAUSE_PROTOCOL;
     if (psk && (is_wrong_key(error) || alerts.last_rx.code == ALERT_DECRYPT_ERROR ||
                 alerts.last_rx.code == ALERT_BAD_RECORD_MAC))
@@ -143,7 +147,7 @@ static int library_failed(struct handshake *handshake, int error)
     else if (peer)
         cause = HANDSHAKE_CAUSE_PEER;
     // The library sends no alert for some of its errors. In clear it is right as long as the peer expects it so.
-    bool in_clear = !is_tls13(handshake) || !handshake->session->server_hello;
+    bool in_clear = !handshake_is_tls13(handshake) || !handshake->session->server_hello;
     uint8_t alert = peer || !in_clear || alerts.last_tx.level == alert_fatal ? 0 : alert_for(error);
     return handshake_fail(handshake, cause, alert, wolfSSL_ERR_reason_error_string((unsigned long)(long)error));
 }
@@ -151,7 +155,7 @@ static int library_failed(struct handshake *handshake, int error)
 static bool proven_by_psk(const struct handshake *handshake)
 {
     return handshake->key_used &&
-           (is_tls13(handshake) ? handshake->session->psk_accepted : handshake_psk_suite(handshake));
+           (handshake_is_tls13(handshake) ? handshake->session->psk_accepted : handshake_psk_suite(handshake));
 }
 
 static int established(struct handshake *handshake)
@@ -258,7 +262,7 @@ unsigned int handshake_psk_tls12(WOLFSSL *ssl, const char *identity, unsigned ch
 {
     struct session *session = wolfSSL_GetIOReadCtx(ssl);
     struct handshake *handshake = session->owner;
-    if (handshake == NULL || is_tls13(handshake))
+    if (handshake == NULL || handshake_is_tls13(handshake))
         return 0;
     if (handshake->identity_known && (handshake->identity_unusable || is_peeked(handshake, identity)))
         return give_key(handshake, key, max);
@@ -267,12 +271,25 @@ unsigned int handshake_psk_tls12(WOLFSSL *ssl, const char *identity, unsigned ch
     return getrandom(key, len, 0) == (ssize_t)len ? len : 0;
 }
 
+// DTLS 1.3 before there is a proven cookie: the library only wants to know which suite a HelloRetryRequest has to name,
+// and takes no notice of the key.
+static unsigned int claim_key(const struct session *session, unsigned char *key, unsigned int max, const char **suite)
+{
+    if (session->psk_suite == NULL || wolfSSL_is_stateful(session->ssl) || max < HANDSHAKE_RANDOM_KEY)
+        return 0;
+    memset(key, 0, HANDSHAKE_RANDOM_KEY);
+    *suite = session->psk_suite;
+    return HANDSHAKE_RANDOM_KEY;
+}
+
 unsigned int handshake_psk_tls13(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned int max,
                                  const char **suite)
 {
     struct session *session = wolfSSL_GetIOReadCtx(ssl);
     struct handshake *handshake = session->owner;
-    if (handshake == NULL || !handshake->identity_known || handshake->psk_suite == NULL ||
+    if (handshake == NULL)
+        return claim_key(session, key, max, suite);
+    if (!handshake->identity_known || handshake->psk_suite == NULL ||
         !(handshake->identity_unusable || is_peeked(handshake, identity)))
         return 0;
     *suite = handshake->psk_suite;
@@ -283,7 +300,9 @@ unsigned handshake_timer_ms(const struct handshake *handshake)
 {
     if (!handshake->dtls || (handshake->state != HANDSHAKE_RUNNING && handshake->state != HANDSHAKE_KEY))
         return 0;
-    return (unsigned)wolfSSL_dtls_get_current_timeout(handshake->session->ssl) * 1000U;
+    WOLFSSL *ssl = handshake->session->ssl;
+    unsigned ms = (unsigned)wolfSSL_dtls_get_current_timeout(ssl) * 1000U;
+    return wolfSSL_dtls13_use_quick_timeout(ssl) ? ms / QUICK_PART : ms;
 }
 
 int handshake_timeout(struct handshake *handshake)

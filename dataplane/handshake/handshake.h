@@ -1,5 +1,5 @@
-// Handshakes: wolfSSL over buffers, no I/O. From the first ClientHello (cookie, RFC 6347 4.2.1) to an established
-// session that the record module takes over. One set of contexts per worker, one thread.
+// Handshakes: wolfSSL over buffers, no I/O. From the first ClientHello (cookie, RFC 6347 4.2.1, RFC 9147 5.1) to an
+// established session that the record module takes over. One set of contexts per worker, one thread.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_DATAPLANE_HANDSHAKE_HANDSHAKE_H
 #define SAGATE_DATAPLANE_HANDSHAKE_HANDSHAKE_H
@@ -48,13 +48,21 @@ enum { HANDSHAKE_COOKIE_SECRET = 32 };
 // Replaces the random secret behind the DTLS cookies, so that a cookie that one worker gave is good for another.
 void handshake_cookie_secret(struct handshake_contexts *contexts, const uint8_t secret[HANDSHAKE_COOKIE_SECRET]);
 
+enum { HANDSHAKE_CID_MIN = 4, HANDSHAKE_CID_MAX = 8 };
+// DTLS Connection IDs (RFC 9146, RFC 9147 9): peers that offer the extension get one of `len` bytes
+// (HANDSHAKE_CID_MIN … HANDSHAKE_CID_MAX), made by `make` once their cookie was right; handshake_free does not give it
+// back. 0, as at the start: none. `make` and its context must live as long as the contexts. A peer whose own is longer
+// than the library takes (wolfSSL_dtls_cid_max_size) gets none.
+void handshake_contexts_cid(struct handshake_contexts *contexts, size_t len, void (*make)(void *context, uint8_t *cid),
+                            void *context);
+
 // What one datagram from an address without an association begins with, without any state.
 enum handshake_first {
     HANDSHAKE_NOT_A_HELLO, // no ClientHello in epoch 0: drop
-    HANDSHAKE_COOKIE_SENT, // a HelloVerifyRequest went to the sink; nothing is kept
+    HANDSHAKE_COOKIE_SENT, // a HelloVerifyRequest or HelloRetryRequest went to the sink; nothing is kept
     HANDSHAKE_STARTED,     // the cookie was right: *handshake is new, and waits for handshake_run
-    HANDSHAKE_REJECTED,    // a malformed ClientHello, a wrong version or an unknown server name: an alert may have been
-                           // sent
+    HANDSHAKE_REJECTED,    // a malformed ClientHello, a wrong version, an unknown server name or (DTLS 1.3) a wrong
+                           // cookie: an alert may have been sent
 };
 
 // DTLS: judges the first datagram. `listener` is an index into config.listeners. The sink is used in the call and kept
@@ -76,8 +84,8 @@ int handshake_tls_new(struct handshake_contexts *contexts, size_t listener, cons
 //   why.
 int handshake_run(struct handshake *handshake, const uint8_t *data, size_t len);
 
-// DTLS: false when the datagram begins with a ClientHello that is not this handshake's own sent again: the peer began
-// anew, so ask handshake_dtls_first. handshake_run drops such a datagram.
+// DTLS: false when the datagram begins with a ClientHello (or its first fragment) whose random is not that of this
+// handshake: the peer began anew, so ask handshake_dtls_first. handshake_run drops such a datagram. True for all else.
 bool handshake_owns(const struct handshake *handshake, const uint8_t *datagram, size_t len);
 
 // The PSK identity that was peeked (RFC 4279 ClientKeyExchange; RFC 8446 pre_shared_key); valid until freed.
@@ -88,9 +96,10 @@ struct slice handshake_identity(const struct handshake *handshake);
 // one. Then as handshake_run.
 int handshake_resolve(struct handshake *handshake, struct slice key);
 
-// DTLS flights (RFC 6347 4.2.4): milliseconds until handshake_timeout is to be called, 0: no timer.
+// DTLS flights (RFC 6347 4.2.4, RFC 9147 5.8): milliseconds until handshake_timeout is to be called, 0: no timer.
 unsigned handshake_timer_ms(const struct handshake *handshake);
-// Sends the last flight again. SAGATE_AGAIN, or SAGATE_EHANDSHAKE when the library gives up.
+// Sends the last flight again, or what is to be acknowledged of the peer's. SAGATE_AGAIN, or SAGATE_EHANDSHAKE when the
+// library gives up.
 int handshake_timeout(struct handshake *handshake);
 
 enum handshake_cause { HANDSHAKE_CAUSE_PROTOCOL, HANDSHAKE_CAUSE_CREDENTIAL, HANDSHAKE_CAUSE_PEER };

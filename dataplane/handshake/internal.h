@@ -10,6 +10,7 @@
 enum {
     HANDSHAKE_KEY_MAX = 64, // what wolfSSL takes
     HANDSHAKE_RANDOM_KEY = 32,
+    HANDSHAKE_RETRY_MAC = 32,         // at the end of the library's cookie of DTLS 1.3
     HANDSHAKE_HELD_MAX = 24,          // DTLS records held while parked,
     HANDSHAKE_HELD_BYTES = 16 * 1024, // and their bytes: about eight datagrams
 };
@@ -32,10 +33,17 @@ struct handshake_contexts {
     size_t references; // the owner's, and one for each handshake that has not chosen its context yet
     size_t listener_count;
     struct context_listener *listeners;
-    uint8_t *cookie_secret; // in secret memory
+    uint8_t *cookie_secret; // in secret memory, and behind it what is derived from it for DTLS 1.3
+    uint8_t cid_len;        // of Connection IDs; 0: none
+    void (*make_cid)(void *context, uint8_t *cid);
+    void *make_cid_context;
 };
 
 struct handshake_contexts *contexts_reference(struct handshake_contexts *contexts);
+
+// True when the cookie of a second DTLS 1.3 ClientHello was made with our secret for the same peer (`peer`: as given to
+// wolfSSL_dtls_set_peer). The library looks itself when it gets the ClientHello.
+bool contexts_made_cookie(const struct handshake_contexts *contexts, struct slice cookie, struct slice peer);
 
 // The context for a server name (absent: a NULL pointer): NULL when the name is unknown and such are refused.
 struct context *contexts_select(struct context_listener *listener, struct slice server_name);
@@ -67,14 +75,14 @@ struct handshake {
     size_t identity_len;
     bool identity_known;
     bool identity_unusable; // empty, or with a NUL byte, which the library would take for its end
-    bool hello_parked;      // the identity came with the ClientHello (TLS 1.3)
-    bool psk_declined;      // TLS 1.3: the identity is unknown, and a certificate may serve instead
+    bool hello_parked;      // the identity came with the ClientHello ((D)TLS 1.3), which is held
+    bool psk_declined;      // (D)TLS 1.3: the identity is unknown, and a certificate may serve instead
     bool certificate_usable;
     bool key_used; // the library asked for the key, for exactly the identity that was peeked
     uint8_t *key;  // secret memory
     size_t key_len;
     bool key_random;       // nobody has this key: the handshake must not succeed
-    const char *psk_suite; // TLS 1.3: the suite that goes with the PSK
+    const char *psk_suite; // (D)TLS 1.3: the suite that goes with the PSK
 
     // TLS
     struct handshake_sink sink;
@@ -107,6 +115,12 @@ int handshake_park(struct handshake *handshake, struct slice identity);
 
 // Ends the handshake as failed; an alert of this description (0: none) goes out: SAGATE_EHANDSHAKE.
 int handshake_fail(struct handshake *handshake, enum handshake_cause cause, uint8_t alert, const char *text);
+
+// True when the version that was negotiated is TLS 1.3 or DTLS 1.3.
+bool handshake_is_tls13(const struct handshake *handshake);
+
+// The best suite of (D)TLS 1.3 that the hello offers and that an external PSK goes with: NULL when there is none.
+const char *handshake_suite_for_psk(const struct peek_hello *hello);
 
 // True when a PSK suite of TLS 1.2 was negotiated.
 bool handshake_psk_suite(const struct handshake *handshake);

@@ -15,8 +15,18 @@ enum {
     EXTENSION_SIGNATURE_ALGORITHMS = 13,
     EXTENSION_PRE_SHARED_KEY = 41,
     EXTENSION_SUPPORTED_VERSIONS = 43,
+    EXTENSION_COOKIE = 44,
+    EXTENSION_KEY_SHARE = 51,
+    EXTENSION_CONNECTION_ID = 54,
     VERSION_TLS12 = 0x0303,
     VERSION_TLS13 = 0x0304,
+    VERSION_DTLS12 = 0xfefd,
+    VERSION_DTLS13 = 0xfefc,
+    UNIFIED_FIXED = 0xe0, // the first byte of a unified header: 001CSLEE (RFC 9147 4)
+    UNIFIED_CID = 0x10,
+    UNIFIED_SEQUENCE_16 = 0x08,
+    UNIFIED_LENGTH = 0x04,
+    UNIFIED_EPOCH = 0x03,
 };
 
 static bool take(struct slice *from, size_t len, struct slice *out)
@@ -66,7 +76,7 @@ static bool read_server_name(struct slice body, struct peek_hello *hello)
     return true;
 }
 
-static bool read_supported_versions(struct slice body, struct peek_hello *hello)
+static bool read_supported_versions(struct slice body, bool dtls, struct peek_hello *hello)
 {
     struct slice list;
     uint64_t version;
@@ -74,8 +84,8 @@ static bool read_supported_versions(struct slice body, struct peek_hello *hello)
         return false;
     hello->versions = true;
     while (take_number(&list, 2, &version)) {
-        hello->tls12 = hello->tls12 || version == VERSION_TLS12;
-        hello->tls13 = hello->tls13 || version == VERSION_TLS13;
+        hello->tls12 = hello->tls12 || version == (dtls ? VERSION_DTLS12 : VERSION_TLS12);
+        hello->tls13 = hello->tls13 || version == (dtls ? VERSION_DTLS13 : VERSION_TLS13);
     }
     return true;
 }
@@ -106,9 +116,17 @@ static bool read_extension(uint64_t type, struct slice body, bool dtls, struct p
         hello->signature_algorithms = true;
         return true;
     case EXTENSION_SUPPORTED_VERSIONS:
-        return dtls || read_supported_versions(body, hello);
+        return read_supported_versions(body, dtls, hello);
+    case EXTENSION_KEY_SHARE:
+        hello->key_share = true;
+        return true;
+    case EXTENSION_COOKIE:
+        return hello->retry_cookie.data == NULL && take_vector(&body, 2, &hello->retry_cookie) && body.len == 0 &&
+               hello->retry_cookie.len > 0;
+    case EXTENSION_CONNECTION_ID:
+        return !dtls || (hello->cid.data == NULL && take_vector(&body, 1, &hello->cid) && body.len == 0);
     case EXTENSION_PRE_SHARED_KEY:
-        return dtls || (hello->psk_identity.data == NULL && read_pre_shared_key(body, hello));
+        return hello->psk_identity.data == NULL && read_pre_shared_key(body, hello);
     default:
         return true;
     }
@@ -198,23 +216,70 @@ bool peek_server_took_psk(struct slice records, bool *seen)
     return taken;
 }
 
-int peek_dtls_record(struct slice *datagram, struct peek_record *record)
+bool peek_dtls_server_took_psk(struct slice datagram, bool *seen)
+{
+    bool taken = false;
+    struct peek_record record;
+    struct peek_fragment fragment;
+    *seen = false;
+    while (peek_dtls_record(&datagram, 0, &record) == SAGATE_OK && record.epoch == 0) {
+        struct slice body = record.body;
+        if (record.type != PEEK_TYPE_HANDSHAKE || peek_dtls_fragment(&body, &fragment) != SAGATE_OK ||
+            fragment.type != PEEK_SERVER_HELLO || fragment.data.len != fragment.length)
+            continue;
+        *seen = true;
+        taken = server_hello_takes_psk(fragment.data);
+    }
+    return taken;
+}
+
+static bool take_unified(struct slice *rest, size_t cid_len, struct peek_record *record)
+{
+    uint8_t first = rest->data[0];
+    struct slice number;
+    (void)take(rest, 1, &number);
+    record->type = PEEK_TYPE_UNIFIED;
+    record->epoch = first & UNIFIED_EPOCH;
+    record->version = 0;
+    record->sequence = 0;
+    if ((first & UNIFIED_CID) != 0 && (cid_len == 0 || !take(rest, cid_len, &record->cid)))
+        return false;
+    if (!take(rest, (first & UNIFIED_SEQUENCE_16) != 0 ? 2 : 1, &number))
+        return false;
+    return (first & UNIFIED_LENGTH) != 0 ? take_vector(rest, 2, &record->body) : take(rest, rest->len, &record->body);
+}
+
+static bool take_plain(struct slice *rest, size_t cid_len, struct peek_record *record)
+{
+    uint64_t type;
+    uint64_t version;
+    uint64_t epoch;
+    if (!take_number(rest, 1, &type) || !take_number(rest, 2, &version) || !take_number(rest, 2, &epoch) ||
+        !take_number(rest, 6, &record->sequence) || version >> 8 != 0xfe)
+        return false;
+    record->type = (uint8_t)type;
+    record->version = (uint16_t)version;
+    record->epoch = (uint16_t)epoch;
+    if (type == PEEK_TYPE_CID) {
+        if (cid_len == 0 || !take(rest, cid_len, &record->cid))
+            return false;
+    } else if (type != PEEK_TYPE_ACK && (type < PEEK_TYPE_CHANGE_CIPHER_SPEC || type > PEEK_TYPE_APPLICATION)) {
+        return false;
+    }
+    return take_vector(rest, 2, &record->body);
+}
+
+int peek_dtls_record(struct slice *datagram, size_t cid_len, struct peek_record *record)
 {
     if (datagram->len == 0)
         return SAGATE_AGAIN;
     struct slice rest = *datagram;
     const uint8_t *start = rest.data;
-    uint64_t type;
-    uint64_t version;
-    uint64_t epoch;
-    if (!take_number(&rest, 1, &type) || !take_number(&rest, 2, &version) || !take_number(&rest, 2, &epoch) ||
-        !take_number(&rest, 6, &record->sequence) || !take_vector(&rest, 2, &record->body) || version >> 8 != 0xfe ||
-        type < PEEK_TYPE_CHANGE_CIPHER_SPEC || type > PEEK_TYPE_APPLICATION || record->body.len == 0)
+    bool unified = (start[0] & UNIFIED_FIXED) == PEEK_TYPE_UNIFIED;
+    record->cid = (struct slice){0};
+    if (!(unified ? take_unified(&rest, cid_len, record) : take_plain(&rest, cid_len, record)) || record->body.len == 0)
         return SAGATE_EMALFORMED;
-    record->type = (uint8_t)type;
-    record->version = (uint16_t)version;
-    record->epoch = (uint16_t)epoch;
-    record->whole = slice_of(start, PEEK_DTLS_HEADER + record->body.len);
+    record->whole = slice_of(start, datagram->len - rest.len);
     *datagram = rest;
     return SAGATE_OK;
 }
@@ -240,18 +305,30 @@ int peek_dtls_fragment(struct slice *body, struct peek_fragment *fragment)
     return SAGATE_OK;
 }
 
-bool peek_dtls_hello(struct slice datagram, struct peek_hello *hello, struct slice *record)
+bool peek_dtls_hello(struct slice datagram, struct peek_hello *hello, struct peek_record *record)
 {
-    struct peek_record first;
     struct peek_fragment fragment;
-    if (peek_dtls_record(&datagram, &first) != SAGATE_OK || first.type != PEEK_TYPE_HANDSHAKE || first.epoch != 0)
+    if (peek_dtls_record(&datagram, 0, record) != SAGATE_OK || record->type != PEEK_TYPE_HANDSHAKE ||
+        record->epoch != 0)
         return false;
-    struct slice body = first.body;
+    struct slice body = record->body;
     if (peek_dtls_fragment(&body, &fragment) != SAGATE_OK || body.len != 0 || fragment.type != PEEK_CLIENT_HELLO ||
         fragment.data.len != fragment.length)
         return false;
-    *record = first.whole;
     return peek_client_hello(fragment.data, true, hello) == SAGATE_OK;
+}
+
+const uint8_t *peek_dtls_random(struct slice datagram)
+{
+    struct peek_record record;
+    struct peek_fragment fragment;
+    if (peek_dtls_record(&datagram, 0, &record) != SAGATE_OK || record.type != PEEK_TYPE_HANDSHAKE || record.epoch != 0)
+        return NULL;
+    struct slice body = record.body;
+    if (peek_dtls_fragment(&body, &fragment) != SAGATE_OK || fragment.type != PEEK_CLIENT_HELLO ||
+        fragment.offset != 0 || fragment.data.len < 2 + PEEK_RANDOM)
+        return NULL;
+    return fragment.data.data + 2;
 }
 
 int peek_assembly_add(struct peek_assembly *assembly, const struct peek_fragment *fragment)

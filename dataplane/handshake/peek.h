@@ -1,5 +1,5 @@
 // Peek: what stands in clear in a handshake, read before wolfSSL sees it: records, ClientHello, ClientKeyExchange,
-// ServerHello (RFC 5246, 6347, 8446, 4279, 6066). Pure functions over bytes.
+// ServerHello (RFC 5246, 6347, 8446, 9146, 9147, 4279, 6066). Pure functions over bytes.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_DATAPLANE_HANDSHAKE_PEEK_H
 #define SAGATE_DATAPLANE_HANDSHAKE_PEEK_H
@@ -15,6 +15,9 @@ enum {
     PEEK_TYPE_ALERT = 21,
     PEEK_TYPE_HANDSHAKE = 22,
     PEEK_TYPE_APPLICATION = 23,
+    PEEK_TYPE_CID = 25,     // RFC 9146 4
+    PEEK_TYPE_ACK = 26,     // RFC 9147 7
+    PEEK_TYPE_UNIFIED = 32, // no content type, but the fixed bits of a DTLS 1.3 record header (RFC 9147 4)
     PEEK_CLIENT_HELLO = 1,
     PEEK_SERVER_HELLO = 2,
     PEEK_CLIENT_KEY_EXCHANGE = 16,
@@ -33,9 +36,11 @@ struct peek_hello {
     struct slice suites;
     struct slice server_name;  // host_name, as sent
     struct slice psk_identity; // the first one offered (TLS 1.3)
+    struct slice retry_cookie; // extension cookie (RFC 8446 4.2.2)
+    struct slice cid;          // extension connection_id (RFC 9146 3); may be there and empty
     bool versions;             // supported_versions is there, and names
-    bool tls12, tls13;         // these
-    bool signature_algorithms;
+    bool tls12, tls13;         // these (or those of DTLS)
+    bool signature_algorithms, key_share;
 };
 
 // The body of a ClientHello (after the handshake header): SAGATE_OK or SAGATE_EMALFORMED.
@@ -49,18 +54,22 @@ bool peek_offers(const struct peek_hello *hello, uint16_t suite);
 int peek_client_key_exchange(struct slice body, struct slice *identity);
 
 // Whole TLS records that a server sent: true when the last ServerHello in clear in them accepts a PSK (TLS 1.3). `seen`
-// tells whether there was one.
+// tells whether there was one. And the same for a datagram.
 bool peek_server_took_psk(struct slice records, bool *seen);
+bool peek_dtls_server_took_psk(struct slice datagram, bool *seen);
 
 struct peek_record {
     uint8_t type;
-    uint16_t version, epoch;
-    uint64_t sequence;
+    uint16_t version, epoch; // PEEK_TYPE_UNIFIED: no version, and the two lowest bits of the epoch
+    uint64_t sequence;       // PEEK_TYPE_UNIFIED: 0, since it is encrypted
+    struct slice cid;        // absent where the record has none
     struct slice whole, body;
 };
 
 // Takes the next record off a datagram: SAGATE_OK; SAGATE_AGAIN at its end; SAGATE_EMALFORMED (the rest is unusable).
-int peek_dtls_record(struct slice *datagram, struct peek_record *record);
+// `cid_len`: bytes of the Connection IDs that its receiver has given out, which no header tells; 0: a record with one
+// is malformed.
+int peek_dtls_record(struct slice *datagram, size_t cid_len, struct peek_record *record);
 
 struct peek_fragment {
     uint8_t type;
@@ -74,7 +83,10 @@ int peek_dtls_fragment(struct slice *body, struct peek_fragment *fragment);
 
 // The check before any other work: true when the datagram begins with a record in epoch 0 that holds one whole, sane
 // ClientHello. A fragmented ClientHello is not taken, since joining it would need state before the cookie.
-bool peek_dtls_hello(struct slice datagram, struct peek_hello *hello, struct slice *record);
+bool peek_dtls_hello(struct slice datagram, struct peek_hello *hello, struct peek_record *record);
+
+// The client's random of a datagram that begins with a ClientHello, or with its first fragment: NULL when it does not.
+const uint8_t *peek_dtls_random(struct slice datagram);
 
 // Joins the fragments of one DTLS message; zero-initialised means empty.
 struct peek_assembly {

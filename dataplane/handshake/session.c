@@ -19,7 +19,7 @@ static void drop_input(struct session *session)
 static int receive_record(struct session *session, char *buffer, size_t size)
 {
     struct slice rest = slice_of(session->in + session->in_at, session->in_released - session->in_at);
-    while (peek_dtls_record(&rest, &session->last) == SAGATE_OK) {
+    while (peek_dtls_record(&rest, session->cid_len, &session->last) == SAGATE_OK) {
         size_t len = session->last.whole.len;
         session->in_at += len;
         if (len > size)
@@ -53,7 +53,7 @@ static void note_sent(struct session *session, struct slice datagram)
 {
     struct slice rest = datagram;
     struct peek_record record;
-    while (peek_dtls_record(&rest, &record) == SAGATE_OK && record.epoch == 0) {
+    while (peek_dtls_record(&rest, 0, &record) == SAGATE_OK && record.type < PEEK_TYPE_UNIFIED && record.epoch == 0) {
         session->next_sequence = record.sequence + 1;
         datagram = rest;
     }
@@ -61,6 +61,16 @@ static void note_sent(struct session *session, struct slice datagram)
         return;
     session->sealed_len = datagram.len <= sizeof session->sealed ? datagram.len : 0;
     memcpy(session->sealed, datagram.data, session->sealed_len);
+}
+
+static void note_server_hello(struct session *session, struct slice sent)
+{
+    bool seen;
+    bool taken = session->dtls ? peek_dtls_server_took_psk(sent, &seen) : peek_server_took_psk(sent, &seen);
+    if (seen) {
+        session->server_hello = true;
+        session->psk_accepted = taken;
+    }
 }
 
 static int send_datagram(struct session *session, const uint8_t *data, size_t len)
@@ -116,17 +126,10 @@ static int transmit(WOLFSSL *ssl, char *buffer, int size, void *context)
     const uint8_t *data = (const uint8_t *)buffer;
     if (session->broken || size <= 0)
         return WOLFSSL_CBIO_ERR_CONN_CLOSE;
-    if (session->dtls)
-        return send_datagram(session, data, (size_t)size);
-    if (session->owner != NULL) {
-        bool seen;
-        bool taken = peek_server_took_psk(slice_of(data, (size_t)size), &seen);
-        if (seen) {
-            session->server_hello = true;
-            session->psk_accepted = taken;
-        }
-    }
-    return send_stream(session, data, (size_t)size);
+    // A datagram holds its ServerHello whole; that of a stream may be the second, after a HelloRetryRequest.
+    if (session->owner != NULL && !(session->dtls && session->server_hello))
+        note_server_hello(session, slice_of(data, (size_t)size));
+    return session->dtls ? send_datagram(session, data, (size_t)size) : send_stream(session, data, (size_t)size);
 }
 
 static int note_secret(WOLFSSL *ssl, int id, const unsigned char *secret, int len, void *context)

@@ -24,10 +24,11 @@ struct session {
     WOLFSSL *ssl;
     struct handshake_sink sink;
     bool dtls;
-    bool broken;  // the sink is gone, or more is pending than may be
-    bool stopped; // the sink's last answer was "taken, but stop" (or it refused, and bytes are pending)
-    int refused;  // DTLS: what the sink said to the last datagram
-    uint8_t sent; // DTLS: content type that the last datagram sent began with
+    uint8_t cid_len; // DTLS: bytes of the Connection IDs that we give out
+    bool broken;     // the sink is gone, or more is pending than may be
+    bool stopped;    // the sink's last answer was "taken, but stop" (or it refused, and bytes are pending)
+    int refused;     // DTLS: what the sink said to the last datagram
+    uint8_t sent;    // DTLS: content type that the last datagram sent began with
     // Received bytes [at, len); wolfSSL sees those before `released`. DTLS: whole records, one after another.
     uint8_t *in;
     size_t in_at, in_len, in_cap, in_released;
@@ -41,9 +42,10 @@ struct session {
     // DTLS: the encrypted records of the last datagram sent that had any; none when they were longer.
     uint8_t sealed[SESSION_SEALED_MAX];
     size_t sealed_len;
-    bool server_hello; // a ServerHello was sent (stream),
-    bool psk_accepted; // and took the PSK (TLS 1.3)
-    void *owner;       // the struct handshake while there is one, for the PSK callbacks
+    bool server_hello;     // a ServerHello was sent,
+    bool psk_accepted;     // and took the PSK ((D)TLS 1.3)
+    void *owner;           // the struct handshake while there is one, for the PSK callbacks
+    const char *psk_suite; // DTLS 1.3 without an owner: the suite that a PSK of the hello in hand would go with
     // (D)TLS 1.3: the first application traffic secrets (RFC 8446 7.1), wiped with the session.
     uint8_t client_secret[SESSION_SECRET_MAX], server_secret[SESSION_SECRET_MAX];
     size_t secret_len; // 0: none yet

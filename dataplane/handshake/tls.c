@@ -41,7 +41,7 @@ static int refuse_bytes(struct handshake *handshake, int rc)
 
 // An external PSK goes with SHA-256 unless agreed otherwise (RFC 8446 4.2.11): the best of these suites that the peer
 // offers.
-static const char *suite_for_psk(const struct peek_hello *hello)
+const char *handshake_suite_for_psk(const struct peek_hello *hello)
 {
     static const struct {
         uint16_t id;
@@ -137,7 +137,7 @@ static int hello_complete(struct handshake *handshake)
     handshake->early = NULL;
     if (rc != SAGATE_OK)
         return refuse_bytes(handshake, rc);
-    handshake->psk_suite = tls13_psk ? suite_for_psk(&hello) : NULL;
+    handshake->psk_suite = tls13_psk ? handshake_suite_for_psk(&hello) : NULL;
     if (handshake->psk_suite == NULL)
         return after_hello(handshake);
     handshake->hello_parked = true;

@@ -133,7 +133,7 @@ int record_input(struct record *record, const uint8_t *data, size_t len)
     struct slice rest = slice_of(data, len);
     struct peek_record one;
     int rc = SAGATE_OK;
-    while (rc == SAGATE_OK && peek_dtls_record(&rest, &one) == SAGATE_OK)
+    while (rc == SAGATE_OK && peek_dtls_record(&rest, session->cid_len, &one) == SAGATE_OK)
         rc = session_input(session, one.whole);
     if (rest.len > 0 && rc == SAGATE_OK)
         record->held.malformed++;
@@ -183,7 +183,7 @@ static int open_one(struct record *record, const struct peek_record *one, uint8_
 {
     struct session *session = record->held.session;
     size_t behind = session->in_at + one->whole.len;
-    if (one->epoch != 1) {
+    if (one->type != PEEK_TYPE_UNIFIED && one->epoch != 1) {
         session->in_at = session->in_released = behind;
         bool flight = one->epoch == 0 && !record->held.opened &&
                       (one->type == PEEK_TYPE_HANDSHAKE || one->type == PEEK_TYPE_CHANGE_CIPHER_SPEC);
@@ -210,7 +210,7 @@ static size_t open_datagrams(struct record *record, uint8_t *out, size_t cap, in
         size_t len = 0;
         struct slice rest =
             slice_of(session->in == NULL ? out : session->in + session->in_at, session->in_len - session->in_at);
-        int rc = peek_dtls_record(&rest, &one);
+        int rc = peek_dtls_record(&rest, session->cid_len, &one);
         if (rc == SAGATE_OK)
             rc = open_one(record, &one, out, cap, &len);
         else if (record->held.malformed > 0)

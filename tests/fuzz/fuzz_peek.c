@@ -24,6 +24,8 @@ static void read_hello(struct slice body, bool dtls)
     inside(body, hello.suites);
     inside(body, hello.server_name);
     inside(body, hello.psk_identity);
+    inside(body, hello.retry_cookie);
+    inside(body, hello.cid);
     (void)peek_offers(&hello, 0xc0a8);
 }
 
@@ -55,18 +57,29 @@ static size_t read_stream(struct slice bytes, size_t step)
     return sum * 31 + at;
 }
 
-static void read_datagram(struct slice datagram)
+static void read_datagram(struct slice datagram, size_t cid_len)
 {
     struct peek_record record;
     struct peek_fragment fragment;
     struct peek_hello hello;
-    struct slice whole;
     struct peek_assembly assembly = {0};
-    if (peek_dtls_hello(datagram, &hello, &whole))
-        inside(datagram, whole);
-    struct slice rest = datagram;
-    while (peek_dtls_record(&rest, &record) == SAGATE_OK) {
+    bool seen;
+    const uint8_t *random = peek_dtls_random(datagram);
+    if (random != NULL)
+        inside(datagram, slice_of(random, PEEK_RANDOM));
+    if (peek_dtls_hello(datagram, &hello, &record)) {
         inside(datagram, record.whole);
+        if (random != hello.random)
+            abort();
+    }
+    (void)peek_dtls_server_took_psk(datagram, &seen);
+    struct slice rest = datagram;
+    while (peek_dtls_record(&rest, cid_len, &record) == SAGATE_OK) {
+        inside(datagram, record.whole);
+        inside(record.whole, record.cid);
+        inside(record.whole, record.body);
+        if (record.cid.data != NULL && record.cid.len != cid_len)
+            abort();
         struct slice body = record.body;
         while (peek_dtls_fragment(&body, &fragment) == SAGATE_OK) {
             inside(record.body, fragment.data);
@@ -91,7 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
             abort();
         break;
     case 1:
-        read_datagram(rest);
+        read_datagram(rest, 0);
+        read_datagram(rest, 8);
         break;
     case 2:
         read_hello(rest, data[1] % 2 == 0);

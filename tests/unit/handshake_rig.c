@@ -30,6 +30,13 @@ struct handshake_sink rig_sink(struct rig *rig)
     return (struct handshake_sink){.send = record_chunk, .context = rig};
 }
 
+static void make_cid(void *context, uint8_t *cid)
+{
+    struct rig *rig = context;
+    rig->cids++;
+    memset(cid, (int)rig->cids, rig->cid_len);
+}
+
 int rig_open(struct rig *rig, const struct rig_options *options)
 {
     static char name_one[] = "one.example";
@@ -66,6 +73,9 @@ int rig_open(struct rig *rig, const struct rig_options *options)
     (void)address_parse("192.0.2.7", 40000, &rig->peer);
     int rc = handshake_contexts_new(&config, files, &rig->contexts, error, sizeof error);
     free(files);
+    rig->cid_len = options->cid_len;
+    if (rc == SAGATE_OK)
+        handshake_contexts_cid(rig->contexts, options->cid_len, make_cid, rig);
     return rc;
 }
 

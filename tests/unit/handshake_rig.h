@@ -13,6 +13,7 @@ struct rig_options {
     size_t certificates; // 0 … 2: one.example, two.example
     bool unknown_name_refused;
     enum config_tls_version version_min, version_max;
+    size_t cid_len; // of the Connection IDs that are given out
 };
 
 struct rig_chunk {
@@ -37,6 +38,8 @@ struct rig {
     enum framework framework;
     struct record *record;
     enum handshake_cause cause;
+    size_t cid_len;
+    unsigned cids; // Connection IDs made; each is its number, as many times as it is long
 };
 
 // SAGATE_OK, or what handshake_contexts_new said.

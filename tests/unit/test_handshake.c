@@ -25,6 +25,9 @@ static const struct rig_options tls_all = {
     .psk = true, .certificates = 2, .version_min = CONFIG_TLS_1_2, .version_max = CONFIG_TLS_1_3};
 static const struct rig_options tls_psk = {.psk = true, .version_min = CONFIG_TLS_1_2, .version_max = CONFIG_TLS_1_3};
 static const struct rig_options dtls_all = {.dtls = true, .psk = true, .certificates = 2};
+static const struct rig_options dtls13_psk = {.dtls = true, .psk = true, .version_max = CONFIG_TLS_1_3};
+static const struct rig_options dtls13_all = {
+    .dtls = true, .psk = true, .certificates = 2, .version_max = CONFIG_TLS_1_3};
 
 static struct tls_client *start(struct rig *rig, const struct rig_options *options,
                                 const struct tls_client_options *peer)
@@ -81,6 +84,24 @@ struct suite {
         &tls_all, {.tls13 = true, .ciphers = (name), .server_name = "two.example", .ca = tls_certificate_two}, \
             "TLSv1.3", (name), FRAMEWORK_NONE                                                                  \
     }
+#define DTLS13_PSK(name, alone)               \
+    {                                         \
+        &dtls13_psk,                          \
+            {.dtls = true,                    \
+             .tls13 = true,                   \
+             .ciphers = (name),               \
+             .psk_alone = (alone),            \
+             .identity = "dev@sp.example",    \
+             .key = RIGHT,                    \
+             .psk_suite13 = (name)},          \
+            "DTLSv1.3", (name), FRAMEWORK_PSK \
+    }
+#define DTLS13_CERTIFICATE(name)                                                                                       \
+    {                                                                                                                  \
+        &dtls13_all,                                                                                                   \
+            {.dtls = true, .tls13 = true, .ciphers = (name), .server_name = "two.example", .ca = tls_certificate_two}, \
+            "DTLSv1.3", (name), FRAMEWORK_NONE                                                                         \
+    }
 
 static const struct suite suites[] = {
     DTLS_PSK("PSK-AES128-CCM-8"),
@@ -106,6 +127,17 @@ static const struct suite suites[] = {
     TLS13_CERTIFICATE("TLS13-CHACHA20-POLY1305-SHA256"),
     TLS13_CERTIFICATE("TLS13-AES128-CCM-SHA256"),
     TLS13_CERTIFICATE("TLS13-AES128-CCM-8-SHA256"),
+    DTLS13_PSK("TLS13-AES128-GCM-SHA256", false),
+    DTLS13_PSK("TLS13-CHACHA20-POLY1305-SHA256", false),
+    DTLS13_PSK("TLS13-AES128-CCM-SHA256", false),
+    DTLS13_PSK("TLS13-AES128-CCM-8-SHA256", false),
+    DTLS13_PSK("TLS13-AES128-GCM-SHA256", true),
+    DTLS13_PSK("TLS13-AES128-CCM-8-SHA256", true),
+    DTLS13_CERTIFICATE("TLS13-AES128-GCM-SHA256"),
+    DTLS13_CERTIFICATE("TLS13-AES256-GCM-SHA384"),
+    DTLS13_CERTIFICATE("TLS13-CHACHA20-POLY1305-SHA256"),
+    DTLS13_CERTIFICATE("TLS13-AES128-CCM-SHA256"),
+    DTLS13_CERTIFICATE("TLS13-AES128-CCM-8-SHA256"),
 };
 
 static void try_suite(const struct suite *suite, bool single_messages, size_t step)

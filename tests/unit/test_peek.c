@@ -136,17 +136,17 @@ static void dtls_hello_must_be_whole_and_first(void)
                                                .server_name = "one.example"};
     uint8_t bytes[2048];
     struct peek_hello hello;
-    struct slice record;
+    struct peek_record record;
     size_t len = first_flight(&options, bytes, sizeof bytes);
     CU_ASSERT_TRUE(peek_dtls_hello(slice_of(bytes, len), &hello, &record));
     CU_ASSERT_EQUAL(hello.version, 0xfefd);
     CU_ASSERT_EQUAL(hello.cookie.len, 0);
     CU_ASSERT_TRUE(slice_is(hello.server_name, "one.example"));
-    CU_ASSERT_EQUAL(record.len, len);
+    CU_ASSERT_EQUAL(record.whole.len, len);
     for (size_t i = 0; i < len; i++)
         CU_ASSERT_FALSE(peek_dtls_hello(slice_of(bytes, i), &hello, &record));
     CU_ASSERT_TRUE(peek_dtls_hello(slice_of(bytes, len + 20), &hello, &record)); // what follows is left alone
-    CU_ASSERT_EQUAL(record.len, len);
+    CU_ASSERT_EQUAL(record.whole.len, len);
     static const size_t fields[] = {0, 1, 4, 13, 14, 20}; // type, version, epoch, message type, length, offset
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         bytes[fields[i]] ^= 1;

@@ -104,8 +104,10 @@ static unsigned int give_psk13(WOLFSSL *ssl, const char *hint, char *identity, u
 
 static WOLFSSL_METHOD *method_of(const struct tls_client_options *options)
 {
+    if (options->dtls && options->any_version)
+        return wolfDTLS_client_method();
     if (options->dtls)
-        return wolfDTLSv1_2_client_method();
+        return options->tls13 ? wolfDTLSv1_3_client_method() : wolfDTLSv1_2_client_method();
     return options->tls13 ? wolfTLSv1_3_client_method() : wolfTLSv1_2_client_method();
 }
 
@@ -132,10 +134,16 @@ static bool set_up(struct tls_client *client)
     wolfSSL_SetIOWriteCtx(client->ssl, client);
     if (options->dtls)
         wolfSSL_dtls_set_using_nonblock(client->ssl, 1);
+    if (options->offer_cid && (wolfSSL_dtls_cid_use(client->ssl) != WOLFSSL_SUCCESS ||
+                               wolfSSL_dtls_cid_set(client->ssl, (unsigned char *)(uintptr_t)options->cid.data,
+                                                    (unsigned)options->cid.len) != WOLFSSL_SUCCESS))
+        return false;
+    if (options->psk_alone && wolfSSL_no_dhe_psk(client->ssl) != 0)
+        return false;
     // Set on the object, since the extension of TLS 1.3 is made when the callback is there and the object can be asked.
-    if (options->identity != NULL && options->tls13)
+    if (options->identity != NULL && (options->tls13 || options->any_version))
         wolfSSL_set_psk_client_tls13_callback(client->ssl, give_psk13);
-    else if (options->identity != NULL)
+    if (options->identity != NULL && !options->tls13)
         wolfSSL_set_psk_client_callback(client->ssl, give_psk);
     if (options->server_name != NULL &&
         (wolfSSL_UseSNI(client->ssl, WOLFSSL_SNI_HOST_NAME, options->server_name,

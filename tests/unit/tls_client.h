@@ -12,8 +12,12 @@
 struct tls_client;
 
 struct tls_client_options {
-    bool dtls;               // DTLS 1.2; else TLS
-    bool tls13;              // TLS: 1.3 only; else 1.2 only
+    bool dtls;               // else TLS
+    bool tls13;              // 1.3 only; else 1.2 only
+    bool any_version;        // DTLS: offers 1.3 and 1.2
+    bool psk_alone;          // (D)TLS 1.3: PSK without (EC)DHE (psk_ke)
+    bool offer_cid;          // DTLS: offers the extension connection_id, for itself with this value; may be empty
+    struct slice cid;        // not copied
     const char *ciphers;     // wolfSSL names, colon separated
     const char *identity;    // NULL: no PSK
     struct slice key;        // copied
