@@ -44,15 +44,15 @@ void association_table_free(struct association_table *table)
 }
 
 // Slot numbers are ours and given densely: no hash is needed to spread them.
-static struct association **bucket_of(const struct association_table *table, store_slot slot)
+static size_t bucket_of(store_slot slot)
 {
-    return (struct association **)&table->buckets[slot % ASSOCIATION_LIVE_BUCKETS];
+    return slot % ASSOCIATION_LIVE_BUCKETS;
 }
 
 int association_insert(struct association_table *table, struct association *association)
 {
     if (association->slot != 0) {
-        struct association **bucket = bucket_of(table, association->slot);
+        struct association **bucket = &table->buckets[bucket_of(association->slot)];
         association->next = *bucket;
         *bucket = association;
         return SAGATE_OK;
@@ -78,7 +78,7 @@ int association_insert(struct association_table *table, struct association *asso
 void association_remove(struct association_table *table, struct association *association)
 {
     if (association->slot != 0) {
-        struct association **link = bucket_of(table, association->slot);
+        struct association **link = &table->buckets[bucket_of(association->slot)];
         while (*link != NULL && *link != association)
             link = &(*link)->next;
         if (*link == association)
@@ -103,7 +103,7 @@ struct association *association_by_id(const struct association_table *table, uin
 
 struct association *association_by_slot(const struct association_table *table, store_slot slot)
 {
-    struct association *association = *bucket_of(table, slot);
+    struct association *association = table->buckets[bucket_of(slot)];
     while (association != NULL && association->slot != slot)
         association = association->next;
     return association;

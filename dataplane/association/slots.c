@@ -44,12 +44,13 @@ bool slots_key(const struct address *peer, uint8_t listener, struct peer_key *ke
 bool slots_peer(const struct slot *head, struct address *peer)
 {
     memset(peer, 0, sizeof *peer);
-    if (head->family == 4) {
+    const uint8_t family = head->family & (uint8_t)~SLOTS_YIELDED;
+    if (family == 4) {
         peer->v4.sin_family = AF_INET;
         peer->v4.sin_port = head->port;
         memcpy(&peer->v4.sin_addr, head->address, 4);
         peer->len = sizeof peer->v4;
-    } else if (head->family == 6) {
+    } else if (family == 6) {
         peer->v6.sin6_family = AF_INET6;
         peer->v6.sin6_port = head->port;
         memcpy(&peer->v6.sin6_addr, head->address, 16);
@@ -126,22 +127,34 @@ store_slot slots_by_cid(const struct store *store, uint64_t cid)
     return cid == 0 ? 0 : index_find(store, &store->by_cid, hash_cid(store, cid), &cid);
 }
 
-bool slots_index(struct store *store, store_slot slot)
+static bool found_by_address(const struct store *store, store_slot slot)
+{
+    return (region_slot(store, slot)->family & SLOTS_YIELDED) == 0;
+}
+
+static bool index_address(struct store *store, store_slot slot)
 {
     const struct peer_key key = key_of(region_slot(store, slot));
+    return !found_by_address(store, slot) ||
+           (slots_by_key(store, &key) == 0 && index_insert(&store->by_address, hash_key(store, &key), slot));
+}
+
+bool slots_index(struct store *store, store_slot slot)
+{
     const uint64_t cid = store->cids[slot - 1];
-    if (slots_by_key(store, &key) != 0 || slots_by_cid(store, cid) != 0 ||
-        !index_insert(&store->by_address, hash_key(store, &key), slot))
+    if (slots_by_cid(store, cid) != 0 || (cid == 0 && !found_by_address(store, slot)) || !index_address(store, slot))
         return false;
     if (cid == 0 || index_insert(&store->by_cid, hash_cid(store, cid), slot))
         return true;
-    index_remove(store, &store->by_address, slot);
+    if (found_by_address(store, slot))
+        index_remove(store, &store->by_address, slot);
     return false;
 }
 
 void slots_unindex(struct store *store, store_slot slot)
 {
-    index_remove(store, &store->by_address, slot);
+    if (found_by_address(store, slot))
+        index_remove(store, &store->by_address, slot);
     if (store->cids[slot - 1] != 0)
         index_remove(store, &store->by_cid, slot);
 }

@@ -5,6 +5,9 @@
 
 #include "dataplane/association/region.h"
 
+// In the family of a slot: it is not found by its address, which another one has.
+enum { SLOTS_YIELDED = 0x80 };
+
 struct peer_key {
     uint16_t port; // network order
     uint8_t address[16];

@@ -157,15 +157,10 @@ void store_release(struct store *store, store_slot slot)
     region_end(store);
 }
 
-int store_move(struct store *store, store_slot slot, const struct address *peer)
+// Gives a slot another key, so that whenever the process dies there is the old one or the new one.
+static void change_key(struct store *store, store_slot slot, const struct peer_key *key)
 {
-    struct slot *head = region_published(store, slot);
-    struct peer_key key;
-    if (head == NULL || !slots_key(peer, head->listener, &key))
-        return SAGATE_EINVAL;
-    const store_slot there = slots_by_key(store, &key);
-    if (there != 0)
-        return there == slot ? SAGATE_OK : SAGATE_EEXISTS;
+    struct slot *head = region_slot(store, slot);
     struct region_move *move = &store->header->move;
     region_begin(store);
     slots_unindex(store, slot);
@@ -175,11 +170,40 @@ int store_move(struct store *store, store_slot slot, const struct address *peer)
     atomic_signal_fence(memory_order_seq_cst);
     move->slot = slot;
     atomic_signal_fence(memory_order_seq_cst);
-    slots_set_peer(head, &key);
+    slots_set_peer(head, key);
     (void)slots_index(store, slot);
     atomic_signal_fence(memory_order_seq_cst);
     move->slot = 0;
     region_end(store);
+}
+
+int store_move(struct store *store, store_slot slot, const struct address *peer)
+{
+    const struct slot *head = region_published(store, slot);
+    struct peer_key key;
+    if (head == NULL || !slots_key(peer, head->listener, &key))
+        return SAGATE_EINVAL;
+    const store_slot there = slots_by_key(store, &key);
+    if (there == slot)
+        return SAGATE_OK;
+    if (there != 0 && store->cids[slot - 1] == 0)
+        return SAGATE_EEXISTS;
+    if (there != 0)
+        key.family |= SLOTS_YIELDED;
+    change_key(store, slot, &key);
+    return SAGATE_OK;
+}
+
+int store_yield_address(struct store *store, store_slot slot)
+{
+    const struct slot *head = region_published(store, slot);
+    struct address peer;
+    struct peer_key key;
+    if (head == NULL || store->cids[slot - 1] == 0 || !slots_peer(head, &peer) ||
+        !slots_key(&peer, head->listener, &key))
+        return SAGATE_EINVAL;
+    key.family |= SLOTS_YIELDED;
+    change_key(store, slot, &key);
     return SAGATE_OK;
 }
 

@@ -32,7 +32,7 @@ struct slot {
     uint32_t generation; // raised each time that the slot is given away
     uint8_t kind;        // enum record_kind; 0: free
     uint8_t busy;        // its owner is changing what must change together: lost when the process dies meanwhile
-    uint8_t family;      // 4 or 6
+    uint8_t family;      // 4 or 6; with 0x80: not found by its address
     uint8_t listener;    // number in the store's table of listeners
     uint32_t principal;  // 0: none
     uint32_t wheel_next, wheel_prev, same_next, same_prev;
@@ -144,9 +144,13 @@ static inline uint32_t store_cid_worker(const uint8_t *cid)
     return cid[0];
 }
 
-// The peer has moved (RFC 9146 6). SAGATE_OK; SAGATE_EEXISTS: another association is at that address; it stays there,
-// and this one keeps its old address. SAGATE_EINVAL: no published slot, or no address.
+// The peer has moved (RFC 9146 6). When another association is at that address, that one stays the one that is found by
+// it, and this one is found by its Connection ID alone. SAGATE_OK; SAGATE_EEXISTS: the same, but this one has no
+// Connection ID, and keeps its old address; SAGATE_EINVAL: no published slot, or no address.
 int store_move(struct store *store, store_slot slot, const struct address *peer);
+// An association is not found by its address any more, so that another may be. SAGATE_OK; SAGATE_EINVAL: no published
+// slot, or one without Connection ID.
+int store_yield_address(struct store *store, store_slot slot);
 
 // --- listeners ---------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ struct data {
     struct config *config; // in use by the workers
     size_t thread_count;
     struct thread threads[CONFIG_WORKERS_MAX];
+    struct worker *workers[CONFIG_WORKERS_MAX]; // of the threads
     uint8_t *stats; // mapping
     size_t stats_stride;
     int (*lock_down)(void);
@@ -239,6 +240,13 @@ static void warn_of_unlocked(const struct data *data)
     }
 }
 
+static int link_workers(struct data *data)
+{
+    for (size_t i = 0; i < data->thread_count; i++)
+        data->workers[i] = data->threads[i].worker;
+    return worker_link(data->workers, data->thread_count);
+}
+
 static int start(struct data *data, struct config *config, const struct handshake_files *files, char *error,
                  size_t error_cap)
 {
@@ -249,6 +257,10 @@ static int start(struct data *data, struct config *config, const struct handshak
     }
     data->config = config;
     warn_of_unlocked(data);
+    if (link_workers(data) != SAGATE_OK) {
+        (void)snprintf(error, error_cap, "out of memory");
+        return SAGATE_ENOMEM;
+    }
     for (size_t i = 0; i < data->thread_count; i++) {
         if (pthread_create(&data->threads[i].id, NULL, thread_main, &data->threads[i]) != 0) {
             (void)snprintf(error, error_cap, "cannot start a thread");

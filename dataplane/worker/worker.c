@@ -240,17 +240,6 @@ void worker_stop(struct worker *worker)
     (void)ignored;
 }
 
-void worker_stop_keeping(struct worker *worker)
-{
-    worker_stop(worker);
-}
-
-bool worker_memory_locked(const struct worker *worker)
-{
-    (void)worker;
-    return true;
-}
-
 bool worker_memory_locked(const struct worker *worker)
 {
     return worker->locked;
