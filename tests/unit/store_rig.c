@@ -79,6 +79,12 @@ uint8_t *store_rig_cid(struct store_rig *rig, store_slot slot)
     return head->kind == RECORD_DTLS12 ? ((struct dtls12 *)keys)->cid_in : ((struct dtls13 *)keys)->bytes;
 }
 
+// Where the keys of a slot, of either kind, have room for the number of its principal: the records that failed.
+static uint32_t *number_of(struct store_rig *rig, store_slot slot)
+{
+    return (uint32_t *)store_keys(rig->store, slot) + 6;
+}
+
 store_slot store_rig_add(struct store_rig *rig, uint8_t kind, uint32_t number, uint32_t principal)
 {
     const store_slot slot = store_take(rig->store, kind);
@@ -86,6 +92,7 @@ store_slot store_rig_add(struct store_rig *rig, uint8_t kind, uint32_t number, u
         return 0;
     uint8_t *cid = store_rig_cid(rig, slot);
     store_new_cid(rig->store, cid);
+    *number_of(rig, slot) = principal;
     const struct address peer = store_rig_peer(number);
     int result = store_publish(rig->store, slot, STORE_RIG_LISTENER, &peer, slice_of(cid, 8), store_rig_name(principal),
                                principal == 0 ? slice_of(NULL, 0) : store_rig_principal(principal, 90), IDLE_SECONDS,
@@ -132,8 +139,11 @@ static void check_slot(struct store_rig *rig, store_slot slot)
     CU_ASSERT_EQUAL(store_by_id(store, store_id(store, slot)), slot);
     CU_ASSERT_EQUAL(store_id(store, slot) >> 63, 0);
     CU_ASSERT_EQUAL(store_head(store, slot)->busy, 0);
-    if (store_head(store, slot)->principal != 0)
+    CU_ASSERT_EQUAL(store_head(store, slot)->principal != 0, *number_of(rig, slot) != 0);
+    if (store_head(store, slot)->principal != 0) {
+        CU_ASSERT_TRUE(slice_equal(name_in(store_principal(store, slot)), store_rig_name(*number_of(rig, slot))));
         check_principal(store, slot);
+    }
 }
 
 static uint32_t looked;
