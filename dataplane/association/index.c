@@ -59,6 +59,11 @@ uint32_t index_find(const struct store *store, const struct index *index, uint64
     return 0;
 }
 
+void index_prefetch(const struct index *index, uint64_t hash)
+{
+    __builtin_prefetch(&index->entries[home(index, hash)], 1);
+}
+
 bool index_insert(struct index *index, uint64_t hash, uint32_t number)
 {
     uint32_t at = home(index, hash);

@@ -29,6 +29,8 @@ size_t index_bytes(uint32_t numbers);
 
 // The number with that key; 0: none. Looks at few entries, and never at more than 1024.
 uint32_t index_find(const struct store *store, const struct index *index, uint64_t hash, const void *key);
+// Has the processor fetch where such a key would be.
+void index_prefetch(const struct index *index, uint64_t hash);
 // False: no room near enough, which does not happen as long as at most half of the entries are in use.
 bool index_insert(struct index *index, uint64_t hash, uint32_t number);
 // `number` still has its key.

@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+enum { AHEAD = 12 }; // slots whose places in the indexes are on their way from memory
+
 static bool listener_valid(const struct address *address)
 {
     return (address->len == sizeof address->v4 && address->any.sa_family == AF_INET) ||
@@ -155,8 +157,11 @@ void rebuild_all(struct store *store)
     principals_rebuild_begin(store);
     // Backwards, so that low places are given away first.
     for (unsigned arena = 0; arena < REGION_ARENAS; arena++) {
-        for (uint32_t place = header->arenas[arena].used; place > 0; place--)
+        for (uint32_t place = header->arenas[arena].used; place > 0; place--) {
+            if (place > AHEAD)
+                slots_prefetch(store, region_number(store, arena, place - 1 - AHEAD));
             rebuild_slot(store, region_number(store, arena, place - 1), arena);
+        }
     }
     principals_rebuild_end(store);
     region_end(store);

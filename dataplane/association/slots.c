@@ -151,6 +151,12 @@ bool slots_index(struct store *store, store_slot slot)
     return false;
 }
 
+void slots_prefetch(const struct store *store, store_slot slot)
+{
+    index_prefetch(&store->by_address, slots_hash_address(store, slot));
+    index_prefetch(&store->by_cid, slots_hash_cid(store, slot));
+}
+
 void slots_unindex(struct store *store, store_slot slot)
 {
     if (found_by_address(store, slot))

@@ -32,6 +32,8 @@ store_slot slots_by_cid(const struct store *store, uint64_t cid);
 // Puts a slot into the indexes by what is in its head and in store->cids. False: one of its keys is there already, and
 // the slot is in no index.
 bool slots_index(struct store *store, store_slot slot);
+// Has the processor fetch what slots_index will need.
+void slots_prefetch(const struct store *store, store_slot slot);
 void slots_unindex(struct store *store, store_slot slot);
 
 // A slot from the list of free ones, or one that was never used; 0: none.
