@@ -71,7 +71,7 @@ static json_t *process(int64_t pid, json_t *restarts)
 static json_t *data_process(const struct plane_processes *processes)
 {
     json_t *object = process(processes->data, number(processes->data_restarts));
-    int64_t age = clock_wall() - processes->data_started;
+    int64_t age = processes->data_started == 0 ? 0 : clock_wall() - processes->data_started;
     (void)json_object_set_new(object, "version", commands_text(processes->data_version));
     (void)json_object_set_new(object, "started", commands_time(processes->data_started));
     (void)json_object_set_new(object, "uptime_seconds", json_integer(age > 0 ? age : 0));

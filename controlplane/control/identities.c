@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { LIMIT_DEFAULT = 1000, LIMIT_MAX = 10000 };
 

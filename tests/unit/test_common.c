@@ -100,6 +100,39 @@ static void plane_message_must_fit_exactly(void)
     CU_ASSERT_EQUAL(plane_decode(bytes, (size_t)len, &message), SAGATE_EVERSION);
 }
 
+// Every field of what concerns the store and upgrades arrives.
+static void upgrade_messages_travel(void)
+{
+    uint8_t bytes[512];
+    struct plane_message got;
+    struct plane_message sent = {.type = PLANE_STORE, .store = {.worker = 63}};
+    CU_ASSERT_EQUAL(plane_decode(bytes, (size_t)plane_encode(&sent, bytes, sizeof bytes), &got), SAGATE_OK);
+    CU_ASSERT_EQUAL(got.store.worker, 63);
+    sent = (struct plane_message){.type = PLANE_QUIT, .quit = {.keep = 1}};
+    CU_ASSERT_EQUAL(plane_decode(bytes, (size_t)plane_encode(&sent, bytes, sizeof bytes), &got), SAGATE_OK);
+    CU_ASSERT_EQUAL(got.quit.keep, 1);
+    sent = (struct plane_message){
+        .type = PLANE_UPGRADE, .upgrade = {.ticket = 1ULL << 40, .force = 1, .path = slice_text("/usr/sbin/sagate")}};
+    CU_ASSERT_EQUAL(plane_decode(bytes, (size_t)plane_encode(&sent, bytes, sizeof bytes), &got), SAGATE_OK);
+    CU_ASSERT_EQUAL(got.upgrade.ticket, 1ULL << 40);
+    CU_ASSERT_EQUAL(got.upgrade.force, 1);
+    CU_ASSERT_TRUE(slice_is(got.upgrade.path, "/usr/sbin/sagate"));
+    sent = (struct plane_message){.type = PLANE_UPGRADE_RESULT,
+                                  .upgrade_result = {.ticket = 2,
+                                                     .result = SAGATE_EVERSION,
+                                                     .text = slice_text("no"),
+                                                     .version = slice_text("1.2"),
+                                                     .resumed = 1ULL << 33,
+                                                     .lost = 4}};
+    CU_ASSERT_EQUAL(plane_decode(bytes, (size_t)plane_encode(&sent, bytes, sizeof bytes), &got), SAGATE_OK);
+    CU_ASSERT_EQUAL(got.upgrade_result.ticket, 2);
+    CU_ASSERT_EQUAL(got.upgrade_result.result, SAGATE_EVERSION);
+    CU_ASSERT_TRUE(slice_is(got.upgrade_result.text, "no"));
+    CU_ASSERT_TRUE(slice_is(got.upgrade_result.version, "1.2"));
+    CU_ASSERT_EQUAL(got.upgrade_result.resumed, 1ULL << 33);
+    CU_ASSERT_EQUAL(got.upgrade_result.lost, 4);
+}
+
 static void principals_travel(void)
 {
     uint8_t bytes[1024];
@@ -167,6 +200,7 @@ static const struct unit_test tests[] = {
     {"addresses round trip", addresses_round_trip},
     {"plane message passes a socket", plane_message_passes_a_socket},
     {"plane message must fit exactly", plane_message_must_fit_exactly},
+    {"messages of upgrades travel", upgrade_messages_travel},
     {"principals travel", principals_travel},
 };
 

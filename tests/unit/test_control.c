@@ -517,6 +517,42 @@ static void reload_goes_through_the_supervisor(void)
     stop();
 }
 
+static void upgrade_goes_through_the_supervisor(void)
+{
+    struct plane_message message;
+    start();
+    int fd = rig_begin_ask(&rig, "{\"v\":1,\"command\":\"upgrade\",\"binary\":\"/opt/sagate\",\"force\":true}");
+    rig_expect(&rig, rig.supervisor, PLANE_UPGRADE, &message);
+    CU_ASSERT_TRUE(slice_is(message.upgrade.path, "/opt/sagate"));
+    CU_ASSERT_EQUAL(message.upgrade.force, 1);
+    struct plane_message result = {
+        .type = PLANE_UPGRADE_RESULT,
+        .upgrade_result = {
+            .ticket = message.upgrade.ticket, .version = slice_text("9.8.7"), .resumed = 1000, .lost = 2}};
+    CU_ASSERT_EQUAL(plane_send(rig.supervisor, &result, -1), SAGATE_OK);
+    json_t *answer = finish_ask(fd);
+    CU_ASSERT_TRUE(is_ok(answer));
+    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(answer, "version")), "9.8.7");
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(answer, "associations_resumed")), 1000);
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(answer, "associations_lost")), 2);
+    json_decref(answer);
+    fd = rig_begin_ask(&rig, "{\"v\":1,\"command\":\"upgrade\"}");
+    rig_expect(&rig, rig.supervisor, PLANE_UPGRADE, &message);
+    CU_ASSERT_EQUAL(message.upgrade.path.len, 0);
+    CU_ASSERT_EQUAL(message.upgrade.force, 0);
+    result.upgrade_result = (struct plane_upgrade_result){
+        .ticket = message.upgrade.ticket, .result = SAGATE_EVERSION, .text = slice_text("another layout")};
+    CU_ASSERT_EQUAL(plane_send(rig.supervisor, &result, -1), SAGATE_OK);
+    answer = finish_ask(fd);
+    CU_ASSERT_FALSE(is_ok(answer));
+    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(answer, "error")), "another layout");
+    json_decref(answer);
+    refused("{\"v\":1,\"command\":\"upgrade\",\"binary\":\"sagate\"}", "absolute path");
+    refused("{\"v\":1,\"command\":\"upgrade\",\"binary\":7}", "absolute path");
+    refused("{\"v\":1,\"command\":\"upgrade\",\"force\":\"yes\"}", "true or false");
+    stop();
+}
+
 #define ADD "{\"v\":1,\"command\":\"identities add\",\"identity\":\"new@x\",\"key_hex\":"
 
 static void identities_come_and_go_at_run_time(void)
@@ -665,7 +701,14 @@ static void status_and_metrics_tell_what_is(void)
 {
     static char text[1 << 20];
     struct plane_message processes = {.type = PLANE_PROCESSES,
-                                      .processes = {.supervisor = 11, .control = 12, .data = 13, .data_restarts = 2}};
+                                      .processes = {.supervisor = 11,
+                                                    .control = 12,
+                                                    .data = 13,
+                                                    .data_restarts = 2,
+                                                    .data_started = 1900000000,
+                                                    .data_resumed = 70,
+                                                    .data_lost = 3,
+                                                    .data_version = slice_text("9.8.7")}};
     struct plane_message hello = {.type = PLANE_HELLO, .hello = {.boot = 5}};
     start();
     rig_send(&rig, rig.supervisor, &processes);
@@ -689,6 +732,11 @@ static void status_and_metrics_tell_what_is(void)
     json_t *answer = ask("{\"v\":1,\"command\":\"status\"}");
     CU_ASSERT_TRUE(json_is_true(json_object_get(answer, "ready")));
     CU_ASSERT_EQUAL(json_integer_value(json_object_get(json_object_get(answer, "associations"), "tls")), 8);
+    const json_t *data = json_object_get(json_object_get(answer, "processes"), "data");
+    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(data, "version")), "9.8.7");
+    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(data, "started")), "2030-03-17T17:46:40Z");
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(data, "associations_resumed")), 70);
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(data, "associations_lost")), 3);
     json_decref(answer);
     answer = ask("{\"v\":1,\"command\":\"upstreams\"}");
     const json_t *upstream = json_array_get(json_object_get(answer, "upstreams"), 0);
@@ -736,6 +784,7 @@ static const struct unit_test tests[] = {
     {"associations of all workers are listed", associations_of_all_workers_are_listed},
     {"associations are killed", associations_are_killed},
     {"reload goes through the supervisor", reload_goes_through_the_supervisor},
+    {"upgrade goes through the supervisor", upgrade_goes_through_the_supervisor},
     {"identities come and go at run time", identities_come_and_go_at_run_time},
     {"no answer holds key bytes", no_answer_holds_key_bytes},
     {"what is no command is refused", what_is_no_command_is_refused},
