@@ -110,20 +110,25 @@ static enum handshake_first start(struct context *context, const struct peek_hel
     return HANDSHAKE_STARTED;
 }
 
-// Called once the cookie is known to be good, before the library reads the hello's extensions.
+// Called once the cookie is known to be good, before the library reads the hello's extensions. Where we give out none
+// the peer's own is used all the same: some peers do not understand that it was declined.
 static int give_cid(WOLFSSL *ssl, void *context)
 {
     const struct handshake_contexts *contexts = context;
     uint8_t cid[HANDSHAKE_CID_MAX];
+    if (wolfSSL_dtls_cid_use(ssl) != WOLFSSL_SUCCESS)
+        return -1;
+    if (contexts->cid_len == 0)
+        return 0;
     contexts->make_cid(contexts->make_cid_context, cid);
-    bool ok = wolfSSL_dtls_cid_use(ssl) == WOLFSSL_SUCCESS &&
-              wolfSSL_dtls_cid_set(ssl, cid, contexts->cid_len) == WOLFSSL_SUCCESS;
-    return ok ? 0 : -1;
+    return wolfSSL_dtls_cid_set(ssl, cid, contexts->cid_len) == WOLFSSL_SUCCESS ? 0 : -1;
 }
 
-static bool wants_cid(const struct handshake_contexts *contexts, const struct peek_hello *hello)
+// A peer that offers DTLS 1.3 too, and gets DTLS 1.2, may have dropped its own offer by then and end the handshake when
+// it is taken up.
+static bool wants_cid(const struct peek_hello *hello, bool tls13)
 {
-    return contexts->cid_len > 0 && hello->cid.data != NULL && hello->cid.len <= (size_t)wolfSSL_dtls_cid_max_size();
+    return hello->cid.data != NULL && hello->cid.len <= (size_t)wolfSSL_dtls_cid_max_size() && hello->tls13 == tls13;
 }
 
 // A hello with a good cookie and a PSK identity (DTLS 1.3): the library gets it when the key is there.
@@ -133,7 +138,7 @@ static enum handshake_first start_parked(struct handshake_contexts *contexts, st
                                          struct handshake **handshake)
 {
     const char *suite = context->listening->psk_suite;
-    if (wants_cid(contexts, hello) && give_cid(context->listening->ssl, contexts) != 0) {
+    if (wants_cid(hello, true) && give_cid(context->listening->ssl, contexts) != 0) {
         renew_listening(context);
         return HANDSHAKE_REJECTED;
     }
@@ -154,7 +159,7 @@ static enum handshake_first start_parked(struct handshake_contexts *contexts, st
 
 // What the library says to a hello.
 static enum handshake_first ask_library(struct handshake_contexts *contexts, struct context *context,
-                                        const struct peek_hello *hello, struct slice record,
+                                        const struct peek_hello *hello, bool tls13, struct slice record,
                                         const struct handshake_sink *sink, struct handshake **handshake)
 {
     struct session *session = context->listening;
@@ -163,7 +168,7 @@ static enum handshake_first ask_library(struct handshake_contexts *contexts, str
         return HANDSHAKE_REJECTED;
     }
     session_release_all(session);
-    if (wants_cid(contexts, hello))
+    if (wants_cid(hello, tls13))
         (void)wolfDTLS_SetChGoodCb(session->ssl, give_cid, contexts);
     int rc = wolfDTLS_accept_stateless(session->ssl);
     (void)wolfDTLS_SetChGoodCb(session->ssl, NULL, NULL);
@@ -209,7 +214,7 @@ enum handshake_first handshake_dtls_first(struct handshake_contexts *contexts, s
     session->psk_suite = psk ? handshake_suite_for_psk(&hello) : NULL;
     if (proven && session->psk_suite != NULL)
         return start_parked(contexts, context, where, &hello, &record, sink, handshake);
-    return ask_library(contexts, context, &hello, record.whole, sink, handshake);
+    return ask_library(contexts, context, &hello, tls13, record.whole, sink, handshake);
 }
 
 static bool is_foreign_hello(const struct handshake *handshake, struct slice record)
@@ -223,17 +228,15 @@ bool handshake_owns(const struct handshake *handshake, const uint8_t *datagram, 
     return !is_foreign_hello(handshake, slice_of(datagram, len));
 }
 
-// Whether a record holds what the peer has encrypted with its keys of DTLS 1.2: with the Connection ID that it got, if
-// it got one.
-static bool is_peers_epoch(const struct handshake *handshake, const struct peek_record *record)
+// Whether an encrypted record of DTLS 1.2 carries what was agreed: the Connection ID that the peer got, or none.
+static bool is_peers(const struct handshake *handshake, const struct peek_record *record)
 {
     unsigned char *cid = NULL;
-    if (record->epoch != 1)
-        return false;
-    if (wolfSSL_dtls_cid_is_enabled(handshake->session->ssl) != 1 ||
-        wolfSSL_dtls_cid_get0_rx(handshake->session->ssl, &cid) != WOLFSSL_SUCCESS || cid == NULL)
-        return record->type == PEEK_TYPE_HANDSHAKE;
-    return record->type == PEEK_TYPE_CID && memcmp(record->cid.data, cid, record->cid.len) == 0;
+    bool given = wolfSSL_dtls_cid_is_enabled(handshake->session->ssl) == 1 &&
+                 wolfSSL_dtls_cid_get0_rx(handshake->session->ssl, &cid) == WOLFSSL_SUCCESS && cid != NULL;
+    if (!given || record->cid.data == NULL)
+        return !given && record->cid.data == NULL;
+    return memcmp(record->cid.data, cid, record->cid.len) == 0;
 }
 
 // Gives wolfSSL one record. A Finished that it cannot open, after it has the key and the change of cipher, shows that
@@ -249,7 +252,8 @@ static int give(struct handshake *handshake, const struct peek_record *record)
         return rc;
     if (record->type == PEEK_TYPE_CHANGE_CIPHER_SPEC && record->epoch == 0)
         handshake->cipher_changed = true;
-    if (handshake->cipher_changed && is_peers_epoch(handshake, record))
+    bool sealed = record->type == PEEK_TYPE_HANDSHAKE || record->type == PEEK_TYPE_CID;
+    if (handshake->cipher_changed && record->epoch == 1 && sealed)
         return handshake_fail(handshake, HANDSHAKE_CAUSE_CREDENTIAL, ALERT_BAD_RECORD_MAC,
                               "the peer's Finished does not open with the key");
     return SAGATE_AGAIN;
@@ -304,8 +308,9 @@ static bool is_possible(const struct handshake *handshake, const struct peek_rec
         return handshake->state != HANDSHAKE_PARKED;
     if (record->type == PEEK_TYPE_UNIFIED || record->type == PEEK_TYPE_ACK)
         return handshake_is_tls13(handshake);
-    bool data = record->type == PEEK_TYPE_APPLICATION || record->type == PEEK_TYPE_CID;
-    return record->epoch == 1 || (record->epoch == 0 && !data);
+    if (record->epoch == 0)
+        return record->type != PEEK_TYPE_APPLICATION && record->type != PEEK_TYPE_CID;
+    return record->epoch == 1 && !handshake_is_tls13(handshake) && is_peers(handshake, record);
 }
 
 static int take_record(struct handshake *handshake, const struct peek_record *record)

@@ -51,8 +51,9 @@ void handshake_cookie_secret(struct handshake_contexts *contexts, const uint8_t 
 enum { HANDSHAKE_CID_MIN = 4, HANDSHAKE_CID_MAX = 8 };
 // DTLS Connection IDs (RFC 9146, RFC 9147 9): peers that offer the extension get one of `len` bytes
 // (HANDSHAKE_CID_MIN … HANDSHAKE_CID_MAX), made by `make` once their cookie was right; handshake_free does not give it
-// back. 0, as at the start: none. `make` and its context must live as long as the contexts. A peer whose own is longer
-// than the library takes (wolfSSL_dtls_cid_max_size) gets none.
+// back. 0, as at the start: an empty one, so that only the peer gets its own. `make` and its context must live as long
+// as the contexts. For a peer whose own is longer than the library takes (wolfSSL_dtls_cid_max_size) the extension is
+// left out.
 void handshake_contexts_cid(struct handshake_contexts *contexts, size_t len, void (*make)(void *context, uint8_t *cid),
                             void *context);
 

@@ -118,7 +118,7 @@ static bool read_extension(uint64_t type, struct slice body, bool dtls, struct p
     case EXTENSION_SUPPORTED_VERSIONS:
         return read_supported_versions(body, dtls, hello);
     case EXTENSION_KEY_SHARE:
-        hello->key_share = true;
+        hello->key_share = body.len > 2; // the list is not empty
         return true;
     case EXTENSION_COOKIE:
         return hello->retry_cookie.data == NULL && take_vector(&body, 2, &hello->retry_cookie) && body.len == 0 &&

@@ -40,7 +40,8 @@ struct peek_hello {
     struct slice cid;          // extension connection_id (RFC 9146 3); may be there and empty
     bool versions;             // supported_versions is there, and names
     bool tls12, tls13;         // these (or those of DTLS)
-    bool signature_algorithms, key_share;
+    bool signature_algorithms;
+    bool key_share; // at least one (RFC 8446 4.2.8)
 };
 
 // The body of a ClientHello (after the handshake header): SAGATE_OK or SAGATE_EMALFORMED.

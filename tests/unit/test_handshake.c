@@ -195,7 +195,22 @@ static const struct tls_client_options psk_peers[] = {
     {.ciphers = "PSK-AES128-GCM-SHA256", .identity = "dev@sp.example", .key = RIGHT},
     {.ciphers = "ECDHE-PSK-AES128-CBC-SHA256", .identity = "dev@sp.example", .key = RIGHT},
     {.tls13 = true, .ciphers = "TLS13-AES128-GCM-SHA256", .identity = "dev@sp.example", .key = RIGHT},
+    {.dtls = true, .tls13 = true, .ciphers = "TLS13-AES128-GCM-SHA256", .identity = "dev@sp.example", .key = RIGHT},
+    {.dtls = true,
+     .tls13 = true,
+     .psk_alone = true,
+     .ciphers = "TLS13-AES128-GCM-SHA256",
+     .identity = "dev@sp.example",
+     .key = RIGHT},
 };
+enum { PEER_TLS13 = 5, PEER_DTLS13, PEER_DTLS13_ALONE };
+
+static const struct rig_options *listener_of(const struct tls_client_options *peer)
+{
+    if (!peer->dtls)
+        return &tls_psk;
+    return peer->tls13 ? &dtls13_psk : &dtls_psk;
+}
 
 // What a peer sees and what is counted, when the server's answer to the park is `key`.
 struct outcome {
@@ -207,7 +222,7 @@ struct outcome {
 static struct outcome try_key(const struct tls_client_options *peer, struct slice key)
 {
     struct rig rig;
-    struct tls_client *client = start(&rig, peer->dtls ? &dtls_psk : &tls_psk, peer);
+    struct tls_client *client = start(&rig, listener_of(peer), peer);
     rig.key = key;
     rig_run(&rig, client);
     struct outcome outcome = {.server = rig.server,
@@ -248,7 +263,7 @@ static void long_identities_are_taken(void)
             identity[lengths[k]] = '\0';
             struct tls_client_options peer = psk_peers[i];
             peer.identity = identity;
-            struct tls_client *client = start(&rig, peer.dtls ? &dtls_psk : &tls_psk, &peer);
+            struct tls_client *client = start(&rig, listener_of(&peer), &peer);
             rig_run(&rig, client);
             CU_ASSERT_EQUAL(rig.server, SAGATE_DONE);
             CU_ASSERT_EQUAL(rig.client, SAGATE_DONE);
@@ -261,7 +276,7 @@ static void long_identities_are_taken(void)
 static void unknown_identity_may_become_a_certificate_handshake(void)
 {
     struct rig rig;
-    struct tls_client_options peer = psk_peers[5];
+    struct tls_client_options peer = psk_peers[PEER_TLS13];
     struct tls_client *client = start(&rig, &tls_all, &peer);
     rig.key = slice_of("", 0);
     rig_run(&rig, client);
@@ -275,7 +290,7 @@ static void parked_input_is_kept(void)
 {
     for (size_t i = 0; i < sizeof psk_peers / sizeof *psk_peers; i++) {
         struct rig rig;
-        struct tls_client *client = start(&rig, psk_peers[i].dtls ? &dtls_psk : &tls_psk, &psk_peers[i]);
+        struct tls_client *client = start(&rig, listener_of(&psk_peers[i]), &psk_peers[i]);
         rig.key = (struct slice){0};
         rig_run(&rig, client);
         CU_ASSERT_EQUAL_FATAL(rig.server, SAGATE_PARKED);
