@@ -134,7 +134,9 @@ static void check_slot(struct store_rig *rig, store_slot slot)
     struct address peer;
     store_peer(store, slot, &peer);
     CU_ASSERT_NOT_EQUAL(peer.len, 0);
-    CU_ASSERT_EQUAL(store_by_address(store, STORE_RIG_LISTENER, &peer), slot);
+    // One without a Connection ID, of which there may be such in a test, or whose address another one has.
+    if ((store_head(store, slot)->family & 0x80) == 0)
+        CU_ASSERT_EQUAL(store_by_address(store, STORE_RIG_LISTENER, &peer), slot);
     CU_ASSERT_EQUAL(store_by_cid(store, store_rig_cid(rig, slot)), slot);
     CU_ASSERT_EQUAL(store_by_id(store, store_id(store, slot)), slot);
     CU_ASSERT_EQUAL(store_id(store, slot) >> 63, 0);

@@ -172,9 +172,7 @@ static void one_association_at_an_address(void)
     CU_ASSERT_EQUAL(store_rig_add(&rig, RECORD_DTLS13, 1, 2), 0);
     CU_ASSERT_EQUAL(store_principal_of(rig.store, store_rig_name(2)).len, 0);
     const struct address here = store_rig_peer(1);
-    const struct address there = store_rig_peer(2);
     const struct address elsewhere = store_rig_peer(9);
-    CU_ASSERT_EQUAL(store_move(rig.store, one, &there), SAGATE_EEXISTS);
     CU_ASSERT_EQUAL(store_move(rig.store, one, &here), SAGATE_OK);
     CU_ASSERT_EQUAL(store_move(rig.store, one, &elsewhere), SAGATE_OK);
     CU_ASSERT_EQUAL(store_by_address(rig.store, 0, &elsewhere), one);
@@ -189,6 +187,48 @@ static void one_association_at_an_address(void)
                     SAGATE_EEXISTS);
     CU_ASSERT_EQUAL(store_by_cid(rig.store, cid.data), one);
     store_release(rig.store, three);
+    store_rig_check(&rig);
+    store_rig_free(&rig);
+}
+
+// A device behind a NAT may get the address that another one had.
+static void address_of_another(void)
+{
+    struct address peer;
+    store_rig_new(&rig, 10);
+    const store_slot one = store_rig_add(&rig, RECORD_DTLS12, 1, 1);
+    const store_slot two = store_rig_add(&rig, RECORD_DTLS13, 2, 1);
+    const struct address first = store_rig_peer(1);
+    const struct address second = store_rig_peer(2);
+    CU_ASSERT_EQUAL(store_move(rig.store, one, &second), SAGATE_OK);
+    for (int turn = 0; turn < 2; turn++) {
+        CU_ASSERT_EQUAL(store_by_address(rig.store, 0, &first), 0);
+        CU_ASSERT_EQUAL(store_by_address(rig.store, 0, &second), two);
+        CU_ASSERT_EQUAL(store_by_cid(rig.store, store_rig_cid(&rig, one)), one);
+        store_peer(rig.store, one, &peer);
+        CU_ASSERT_TRUE(address_equal(&peer, &second));
+        store_rig_check(&rig);
+        store_rig_reopen(&rig);
+    }
+    // It moves on, and the other one gives its address up for a third.
+    CU_ASSERT_EQUAL(store_move(rig.store, one, &first), SAGATE_OK);
+    CU_ASSERT_EQUAL(store_by_address(rig.store, 0, &first), one);
+    CU_ASSERT_EQUAL(store_yield_address(rig.store, two), SAGATE_OK);
+    CU_ASSERT_EQUAL(store_yield_address(rig.store, two), SAGATE_OK);
+    CU_ASSERT_EQUAL(store_by_address(rig.store, 0, &second), 0);
+    CU_ASSERT_NOT_EQUAL(store_rig_add(&rig, RECORD_DTLS12, 2, 2), 0);
+    store_rig_check(&rig);
+    store_release(rig.store, two);
+    CU_ASSERT_NOT_EQUAL(store_by_address(rig.store, 0, &second), 0);
+    CU_ASSERT_EQUAL(store_yield_address(rig.store, 0), SAGATE_EINVAL);
+    // Without a Connection ID it would not be found at all.
+    const store_slot bare = store_take(rig.store, RECORD_DTLS12);
+    const struct address third = store_rig_peer(3);
+    CU_ASSERT_EQUAL(store_publish(rig.store, bare, 0, &third, slice_of(NULL, 0), slice_text(""), slice_text(""), 1, 1),
+                    SAGATE_OK);
+    CU_ASSERT_EQUAL(store_yield_address(rig.store, bare), SAGATE_EINVAL);
+    CU_ASSERT_EQUAL(store_move(rig.store, bare, &first), SAGATE_EEXISTS);
+    CU_ASSERT_EQUAL(store_by_address(rig.store, 0, &third), bare);
     store_rig_check(&rig);
     store_rig_free(&rig);
 }
@@ -340,6 +380,7 @@ static const struct unit_test tests[] = {
     {"address families are apart", address_families_are_apart},
     {"is full at max", is_full_at_max},
     {"one association at an address", one_association_at_an_address},
+    {"the address of another", address_of_another},
     {"Connection IDs differ", connection_ids_differ},
     {"listeners keep their numbers", listeners_keep_their_numbers},
     {"goes on in a region", goes_on_in_a_region},

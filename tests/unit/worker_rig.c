@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -72,6 +73,19 @@ static void make_snapshot(struct config *config)
         scene.listener_fds[i] = -1;
 }
 
+static void start_worker(void)
+{
+    const struct worker_options options = {.driver = &io_mem_driver,
+                                           .stats = scene.stats,
+                                           .channel_fd = scene.channel,
+                                           .wake_fd = -1,
+                                           .store_fd = scene.store_fd,
+                                           .snapshot = &scene.snapshot};
+    must(worker_new(&options, &scene.worker) == SAGATE_OK, "worker");
+    scene.io = worker_io(scene.worker);
+    scene.channel_id = scene.worker->listeners[0]->id - 1; // the last descriptor added before the listeners
+}
+
 void scene_open_config(const char *text)
 {
     int pair[2];
@@ -84,15 +98,22 @@ void scene_open_config(const char *text)
     must(scene.stats != NULL && scene.plane != NULL && plane_pair(pair) == SAGATE_OK, "plane socket");
     scene.control = pair[0];
     scene.channel = pair[1];
-    const struct worker_options options = {.driver = &io_mem_driver,
-                                           .stats = scene.stats,
-                                           .channel_fd = scene.channel,
-                                           .wake_fd = -1,
-                                           .store_fd = -1,
-                                           .snapshot = &scene.snapshot};
-    must(worker_new(&options, &scene.worker) == SAGATE_OK, "worker");
-    scene.io = worker_io(scene.worker);
-    scene.channel_id = scene.worker->listeners[0]->id - 1; // the last descriptor added before the listeners
+    scene.store_fd = memfd_create("store", MFD_CLOEXEC);
+    size_t bytes = store_bytes(scene.config->limits.associations);
+    must(scene.store_fd >= 0 && ftruncate(scene.store_fd, (off_t)bytes) == 0, "memory of associations");
+    start_worker();
+}
+
+void scene_restart(void)
+{
+    worker_stop_keeping(scene.worker);
+    worker_free(scene.worker);
+    make_snapshot(scene.config);
+    for (size_t i = 0; i < scene.device_count; i++)
+        scene.devices[i].used = scene.devices[i].used && scene.devices[i].dtls;
+    scene.cse_count = scene.connection_count = 0;
+    start_worker();
+    channel_hello(scene.worker);
 }
 
 void scene_open(const char *limits)
@@ -129,6 +150,7 @@ void scene_close(void)
     config_free(scene.config);
     close(scene.control);
     close(scene.channel);
+    close(scene.store_fd);
     free(scene.stats);
     free(scene.plane);
     scene = (struct scene){0};
@@ -174,6 +196,24 @@ static struct scene_device *dtls_new(const struct tls_client_options *options, c
     struct scene_device *device = device_new(options);
     must(address_parse(host, port, &device->address) == SAGATE_OK, "address");
     return device;
+}
+
+struct scene_device *scene_dtls_with_cid(const char *identity, bool dtls13, struct slice own, const char *host,
+                                         uint16_t port)
+{
+    const struct tls_client_options options = {.dtls = true,
+                                               .tls13 = dtls13,
+                                               .ciphers = dtls13 ? "TLS13-AES128-GCM-SHA256" : "PSK-AES128-CCM-8",
+                                               .identity = identity,
+                                               .key = scene_key(identity),
+                                               .offer_cid = true,
+                                               .cid = own};
+    return dtls_new(&options, host, port);
+}
+
+void scene_move(struct scene_device *device, const char *host, uint16_t port)
+{
+    must(address_parse(host, port, &device->address) == SAGATE_OK, "address");
 }
 
 struct scene_device *scene_dtls_with_key(const char *identity, struct slice key, const char *host, uint16_t port)

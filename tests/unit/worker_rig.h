@@ -37,6 +37,7 @@ struct scene {
     struct worker *worker;
     struct io *io;
     int control, channel; // both ends of the plane socket
+    int store_fd;         // the memory of DTLS associations
     io_id channel_id;
     bool deaf; // the worker is not told of plane messages
     bool asks; // a RESOLVE is left to the test; else it is answered at once from the identity itself
@@ -69,6 +70,8 @@ const char *scene_config(const char *limits, const char *servers, const char *li
 // Offers another configuration; `fresh`: indices of listeners that get a new socket, as bits. True when it was taken.
 bool scene_swap(const char *text, unsigned fresh);
 void scene_close(void);
+// The worker ends, keeping its associations, and another one goes on with what is in the store. Streams end.
+void scene_restart(void);
 
 void scene_pump(void);                     // until nothing moves
 void scene_advance(unsigned milliseconds); // moves the clock, then pumps
@@ -79,6 +82,11 @@ struct scene_device *scene_dtls(const char *identity, const char *host, uint16_t
 struct scene_device *scene_tls(const char *identity, bool tls13);
 struct slice scene_key(const char *identity);
 struct scene_device *scene_dtls_with_key(const char *identity, struct slice key, const char *host, uint16_t port);
+// One that offers connection_id (RFC 9146, RFC 9147), for itself with the value `own`, which may be empty.
+struct scene_device *scene_dtls_with_cid(const char *identity, bool dtls13, struct slice own, const char *host,
+                                         uint16_t port);
+// Its address changes, as behind a NAT.
+void scene_move(struct scene_device *device, const char *host, uint16_t port);
 // Has sent its ClientKeyExchange and keeps the rest of its last flight.
 struct scene_device *scene_dtls_without_finished(const char *identity, const char *host, uint16_t port);
 bool scene_establish(struct scene_device *device); // pumps; true when the handshake is done
