@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/secret.h"
+#include "dataplane/record/dtls13.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,16 +49,51 @@ static int receive(WOLFSSL *ssl, char *buffer, int size, void *context)
     return (int)n;
 }
 
+// DTLS 1.3: keeps a record that was sealed, in place of the oldest.
+static void keep_sealed(struct session *session, uint8_t cid_len, struct slice record)
+{
+    if (record.len > SESSION_SEALED_ONE)
+        return;
+    while (session->sealed_len + record.len > sizeof session->sealed) {
+        struct slice rest = slice_of(session->sealed, session->sealed_len);
+        struct dtls13_record oldest;
+        (void)dtls13_next(cid_len, &rest, &oldest);
+        memmove(session->sealed, rest.data, rest.len);
+        session->sealed_len = rest.len;
+    }
+    memcpy(session->sealed + session->sealed_len, record.data, record.len);
+    session->sealed_len += record.len;
+}
+
+static bool note_unified(struct session *session, struct slice datagram)
+{
+    struct dtls13_record record;
+    unsigned int cid_len = 0;
+    if (datagram.len == 0 || wolfSSL_GetVersion(session->ssl) != WOLFSSL_DTLSV1_3)
+        return false;
+    if (wolfSSL_dtls_cid_is_enabled(session->ssl) == 1)
+        (void)wolfSSL_dtls_cid_get_tx_size(session->ssl, &cid_len);
+    while (dtls13_next((uint8_t)cid_len, &datagram, &record) == SAGATE_OK) {
+        if (record.clear)
+            continue;
+        if (record.epoch_bits == DTLS13_EPOCH_FIRST)
+            session->traffic_sealed++;
+        keep_sealed(session, (uint8_t)cid_len, record.whole);
+    }
+    return true;
+}
+
 // Notes what is needed when the records change hands: how far the numbers in clear are, and what was sealed last.
 static void note_sent(struct session *session, struct slice datagram)
 {
     struct slice rest = datagram;
     struct peek_record record;
-    while (peek_dtls_record(&rest, 0, &record) == SAGATE_OK && record.type < PEEK_TYPE_UNIFIED && record.epoch == 0) {
+    while (rest.len > 0 && rest.data[0] <= PEEK_TYPE_APPLICATION && peek_dtls_record(&rest, 0, &record) == SAGATE_OK &&
+           record.epoch == 0) {
         session->next_sequence = record.sequence + 1;
         datagram = rest;
     }
-    if (datagram.len == 0)
+    if (datagram.len == 0 || note_unified(session, datagram))
         return;
     session->sealed_len = datagram.len <= sizeof session->sealed ? datagram.len : 0;
     memcpy(session->sealed, datagram.data, session->sealed_len);
@@ -138,6 +174,10 @@ static int note_secret(WOLFSSL *ssl, int id, const unsigned char *secret, int le
     struct session *session = context;
     if (len <= 0 || len > SESSION_SECRET_MAX)
         return 0;
+    if (id == SERVER_HANDSHAKE_TRAFFIC_SECRET) {
+        memcpy(session->handshake_secret, secret, (size_t)len);
+        return 0;
+    }
     if (id == CLIENT_TRAFFIC_SECRET)
         memcpy(session->client_secret, secret, (size_t)len);
     else if (id == SERVER_TRAFFIC_SECRET)
@@ -184,6 +224,7 @@ void session_free(struct session *session)
     free(session->out);
     secret_zero(session->client_secret, sizeof session->client_secret);
     secret_zero(session->server_secret, sizeof session->server_secret);
+    secret_zero(session->handshake_secret, sizeof session->handshake_secret);
     free(session);
 }
 

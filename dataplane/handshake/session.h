@@ -16,7 +16,8 @@
 enum {
     SESSION_INPUT_MAX = 64 * 1024,   // received and not yet read
     SESSION_PENDING_MAX = 64 * 1024, // produced, and refused by the sink, beyond what one seal makes
-    SESSION_SEALED_MAX = 128,        // a Finished record, with a Connection ID
+    SESSION_SEALED_MAX = 1024,       // records sealed last
+    SESSION_SEALED_ONE = 320,        // longest of them: a NewSessionTicket
     SESSION_SECRET_MAX = 48,
 };
 
@@ -39,16 +40,19 @@ struct session {
     // The last record that wolfSSL took (DTLS).
     struct peek_record last;
     uint64_t next_sequence; // DTLS, epoch 0: behind the last record sent
-    // DTLS: the encrypted records of the last datagram sent that had any; none when they were longer.
+    // DTLS 1.2: the encrypted records of the last datagram sent that had any; none when they were longer. DTLS 1.3: the
+    // last records that were encrypted, but for long ones.
     uint8_t sealed[SESSION_SEALED_MAX];
     size_t sealed_len;
-    bool server_hello;     // a ServerHello was sent,
-    bool psk_accepted;     // and took the PSK ((D)TLS 1.3)
-    void *owner;           // the struct handshake while there is one, for the PSK callbacks
-    const char *psk_suite; // DTLS 1.3 without an owner: the suite that a PSK of the hello in hand would go with
+    uint64_t traffic_sealed; // DTLS 1.3: records sent in epoch 3
+    bool server_hello;       // a ServerHello was sent,
+    bool psk_accepted;       // and took the PSK ((D)TLS 1.3)
+    void *owner;             // the struct handshake while there is one, for the PSK callbacks
+    const char *psk_suite;   // DTLS 1.3 without an owner: the suite that a PSK of the hello in hand would go with
     // (D)TLS 1.3: the first application traffic secrets (RFC 8446 7.1), wiped with the session.
     uint8_t client_secret[SESSION_SECRET_MAX], server_secret[SESSION_SECRET_MAX];
-    size_t secret_len; // 0: none yet
+    size_t secret_len;                            // 0: none yet
+    uint8_t handshake_secret[SESSION_SECRET_MAX]; // the server's, to read what is in `sealed`
 };
 
 // A session over a new object of `context`: NULL when memory is short. Free with session_free (NULL is allowed).

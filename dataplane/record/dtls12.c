@@ -4,27 +4,11 @@
 
 #include "common/error.h"
 #include "common/secret.h"
+#include "dataplane/record/number.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
-#define SEQUENCE_MASK ((1ULL << 48) - 1)
-
-enum { VERSION = 0xfefd, PLAINTEXT_MAX = 16384, WINDOW = 64, ALERT_FATAL = 2, ALERT_WARNING = 1 };
-
-static void put(uint8_t *out, uint64_t value, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++)
-        out[i] = (uint8_t)(value >> (8 * (bytes - 1 - i)));
-}
-
-static uint64_t get(const uint8_t *in, size_t bytes)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < bytes; i++)
-        value = value << 8 | in[i];
-    return value;
-}
+enum { VERSION = 0xfefd, PLAINTEXT_MAX = 16384, ALERT_FATAL = 2, ALERT_WARNING = 1 };
 
 int dtls12_next(const struct dtls12 *state, struct slice *datagram, struct dtls12_record *record)
 {
@@ -36,14 +20,14 @@ int dtls12_next(const struct dtls12 *state, struct slice *datagram, struct dtls1
     // Without an agreement nobody can say where such a header ends.
     if (datagram->len < header || (with_cid && state->cid_in_len == 0))
         return SAGATE_EMALFORMED;
-    size_t len = (size_t)get(at + header - 2, 2);
+    size_t len = (size_t)number_get(at + header - 2, 2);
     if (datagram->len - header < len)
         return SAGATE_EMALFORMED;
     *record = (struct dtls12_record){
         .type = at[0],
-        .version = (uint16_t)get(at + 1, 2),
-        .epoch = (uint16_t)get(at + 3, 2),
-        .sequence = get(at + 5, 6),
+        .version = (uint16_t)number_get(at + 1, 2),
+        .epoch = (uint16_t)number_get(at + 3, 2),
+        .sequence = number_get(at + 5, 6),
         .body = slice_of(at + header, len),
     };
     if (with_cid)
@@ -61,17 +45,17 @@ static size_t additional_data(uint8_t *out, uint64_t number, uint8_t type, struc
         at[8] = DTLS12_CID;
         at[9] = (uint8_t)cid.len;
         at[10] = DTLS12_CID;
-        put(at + 11, VERSION, 2);
-        put(at + 13, number, 8);
+        number_put(at + 11, VERSION, 2);
+        number_put(at + 13, number, 8);
         memcpy(at + 21, cid.data, cid.len);
         at += 21 + cid.len;
     } else {
-        put(at, number, 8);
+        number_put(at, number, 8);
         at[8] = type;
-        put(at + 9, VERSION, 2);
+        number_put(at + 9, VERSION, 2);
         at += 11;
     }
-    put(at, len, 2);
+    number_put(at, len, 2);
     return (size_t)(at + 2 - out);
 }
 
@@ -86,30 +70,6 @@ static void make_nonce(uint8_t nonce[AEAD_NONCE], const struct aead_properties *
     }
     for (size_t i = 0; i < 8; i++)
         nonce[AEAD_NONCE - 8 + i] ^= number[i];
-}
-
-static bool is_replayed(const struct dtls12 *state, uint64_t sequence)
-{
-    if (sequence > state->newest)
-        return false;
-    uint64_t behind = state->newest - sequence;
-    return behind >= WINDOW || (state->window >> behind & 1) != 0;
-}
-
-static void mark_seen(struct dtls12 *state, uint64_t sequence)
-{
-    if (sequence <= state->newest) {
-        state->window |= 1ULL << (state->newest - sequence);
-        return;
-    }
-    uint64_t ahead = sequence - state->newest;
-    uint64_t window = (ahead >= WINDOW ? 0 : state->window << ahead) | 1;
-    // A process that dies between these steps leaves a window that drops too much, never one that takes a record twice.
-    state->window = UINT64_MAX;
-    atomic_signal_fence(memory_order_seq_cst);
-    state->newest = sequence;
-    atomic_signal_fence(memory_order_seq_cst);
-    state->window = window;
 }
 
 enum dtls12_verdict dtls12_open_prepare(const struct dtls12 *state, const struct dtls12_record *record, uint8_t *out,
@@ -129,11 +89,11 @@ enum dtls12_verdict dtls12_open_prepare(const struct dtls12 *state, const struct
     if (record->body.len < overhead + inner || record->body.len - overhead > PLAINTEXT_MAX + inner ||
         record->body.len - overhead > cap)
         return DTLS12_MALFORMED;
-    if (is_replayed(state, record->sequence))
+    if (number_seen(state->newest, state->window, record->sequence))
         return DTLS12_REPLAYED;
     uint64_t number = (uint64_t)record->epoch << 48 | record->sequence;
     uint8_t implicit[8];
-    put(implicit, number, 8);
+    number_put(implicit, number, 8);
     job->sequence = record->sequence;
     job->type = record->type;
     job->aead = (struct aead_job){
@@ -176,11 +136,11 @@ enum dtls12_verdict dtls12_open_judge(struct dtls12 *state, const struct dtls12_
         state->failed++;
         return state->failed >= aead_properties(state->aead)->forgery_limit ? DTLS12_EXHAUSTED : DTLS12_FORGED;
     }
-    if (is_replayed(state, job->sequence)) // by another record of the same batch
+    if (number_seen(state->newest, state->window, job->sequence)) // by another record of the same batch
         return DTLS12_REPLAYED;
     if (newest != NULL)
         *newest = job->sequence > state->newest || state->window == 0;
-    mark_seen(state, job->sequence);
+    number_mark(&state->newest, &state->window, job->sequence);
     size_t n = job->aead.len;
     uint8_t type = job->type;
     if (type == DTLS12_CID) { // RFC 9146 5: content, type, zeros
@@ -221,11 +181,11 @@ size_t dtls12_sealed_len(const struct dtls12 *state, size_t len)
 static bool is_used_up(const struct dtls12 *state, uint8_t type)
 {
     uint64_t limit = aead_properties(state->aead)->seal_limit;
-    if (limit > SEQUENCE_MASK)
-        limit = SEQUENCE_MASK;
+    if (limit > NUMBER_SEQUENCE_MASK)
+        limit = NUMBER_SEQUENCE_MASK;
     if (type != DTLS12_ALERT)
         limit = limit > DTLS12_RESERVE ? limit - DTLS12_RESERVE : 0;
-    return (state->next_out & SEQUENCE_MASK) >= limit;
+    return (state->next_out & NUMBER_SEQUENCE_MASK) >= limit;
 }
 
 int dtls12_seal_prepare(struct dtls12 *state, uint8_t type, const uint8_t *data, size_t len, uint8_t *out, size_t cap,
@@ -236,13 +196,12 @@ int dtls12_seal_prepare(struct dtls12 *state, uint8_t type, const uint8_t *data,
         return SAGATE_ETOOBIG;
     if (is_used_up(state, type))
         return SAGATE_EGONE;
-    uint64_t number = state->next_out++;
-    atomic_signal_fence(memory_order_seq_cst); // used up before it is used, should the process die in between
+    uint64_t number = number_next(&state->next_out);
     struct slice cid = slice_of(state->cid_out, state->cid_out_len);
     uint8_t *at = out;
     *at++ = cid.len > 0 ? DTLS12_CID : type;
-    put(at, VERSION, 2);
-    put(at + 2, number, 8);
+    number_put(at, VERSION, 2);
+    number_put(at + 2, number, 8);
     uint8_t *sent_number = at + 2;
     at += 10;
     if (cid.len > 0) {
@@ -250,7 +209,7 @@ int dtls12_seal_prepare(struct dtls12 *state, uint8_t type, const uint8_t *data,
         at += cid.len;
     }
     size_t inner = len + (cid.len > 0 ? 1 : 0);
-    put(at, aead->explicit_nonce + inner + aead->tag, 2);
+    number_put(at, aead->explicit_nonce + inner + aead->tag, 2);
     at += 2;
     if (aead->explicit_nonce > 0) {
         memcpy(at, sent_number, 8);
@@ -263,7 +222,7 @@ int dtls12_seal_prepare(struct dtls12 *state, uint8_t type, const uint8_t *data,
         at[len] = type;
         in = at;
     }
-    job->sequence = number & SEQUENCE_MASK;
+    job->sequence = number & NUMBER_SEQUENCE_MASK;
     job->type = type;
     job->aead = (struct aead_job){
         .aead = state->aead, .key = state->key_out, .additional = job->additional, .in = in, .out = at, .len = inner};

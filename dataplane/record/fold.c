@@ -40,6 +40,22 @@ enum aead fold_aead(WOLFSSL *ssl)
     }
 }
 
+bool fold_take_cids(WOLFSSL *ssl, struct fold_cids *cids)
+{
+    unsigned int in = 0;
+    unsigned int out = 0;
+    *cids = (struct fold_cids){0};
+    if (wolfSSL_dtls_cid_is_enabled(ssl) != 1)
+        return true;
+    if (wolfSSL_dtls_cid_get_rx_size(ssl, &in) != WOLFSSL_SUCCESS ||
+        wolfSSL_dtls_cid_get_tx_size(ssl, &out) != WOLFSSL_SUCCESS || in > sizeof cids->in || out > sizeof cids->out)
+        return false;
+    cids->in_len = (uint8_t)in;
+    cids->out_len = (uint8_t)out;
+    return (in == 0 || wolfSSL_dtls_cid_get_rx(ssl, cids->in, in) == WOLFSSL_SUCCESS) &&
+           (out == 0 || wolfSSL_dtls_cid_get_tx(ssl, cids->out, out) == WOLFSSL_SUCCESS);
+}
+
 static bool take_state(struct fold *fold, const struct session *session)
 {
     struct record_flight *flight = fold->place.flight;
@@ -50,6 +66,9 @@ static bool take_state(struct fold *fold, const struct session *session)
     case WOLFSSL_DTLSV1_2:
         fold->kind = RECORD_DTLS12;
         return fold12_take(fold, session);
+    case WOLFSSL_DTLSV1_3:
+        fold->kind = RECORD_DTLS13;
+        return fold13_take(fold, session);
     default:
         return false;
     }
@@ -80,6 +99,8 @@ bool fold_resume(struct fold *fold, enum record_kind kind, const struct record_p
     switch (kind) {
     case RECORD_DTLS12:
         return fold12_is_sane(place);
+    case RECORD_DTLS13:
+        return fold13_is_sane(place);
     default:
         return false;
     }
@@ -172,7 +193,8 @@ size_t fold_open(struct fold *fold, uint8_t *out, size_t cap, int *status)
             *status = SAGATE_AGAIN;
             return 0;
         }
-        int rc = fold12_open(fold, &rest, out, cap, &len);
+        int rc = fold->kind == RECORD_DTLS13 ? fold13_open(fold, &rest, out, cap, &len)
+                                             : fold12_open(fold, &rest, out, cap, &len);
         fold->datagram = rest.data;
         fold->left = (uint32_t)rest.len;
         if (rc == SAGATE_AGAIN)
@@ -195,19 +217,26 @@ int fold_commit(struct fold *fold, const uint8_t *buffer, const uint8_t *out, si
     return out == buffer ? sink->send(sink->context, out, len) : sink->commit(sink->context, len);
 }
 
+static int send_record(struct fold *fold, uint8_t type, const uint8_t *data, size_t len)
+{
+    return fold->kind == RECORD_DTLS13 ? fold13_send(fold, type, data, len) : fold12_send(fold, type, data, len);
+}
+
 int fold_send(struct fold *fold, const uint8_t *data, size_t len)
 {
-    return fold12_send(fold, DTLS12_APPLICATION, data, len);
+    return send_record(fold, DTLS12_APPLICATION, data, len);
 }
 
 void fold_alert(struct fold *fold, uint8_t level, uint8_t description)
 {
     const uint8_t alert[] = {level, description};
-    (void)fold12_send(fold, DTLS12_ALERT, alert, sizeof alert);
+    (void)send_record(fold, DTLS12_ALERT, alert, sizeof alert);
 }
 
 struct slice fold_cid(const struct fold *fold)
 {
+    if (fold->kind == RECORD_DTLS13)
+        return dtls13_cid_in(fold->place.keys);
     const struct dtls12 *state = fold->place.keys;
     return slice_of(state->cid_in, state->cid_in_len);
 }

@@ -66,6 +66,13 @@ int fold_commit(struct fold *fold, const uint8_t *buffer, const uint8_t *out, si
 // The aead that a session uses: AEAD_NONE when it is none of ours.
 enum aead fold_aead(WOLFSSL *ssl);
 
+// The Connection IDs that were agreed. False when one is longer than any of ours.
+struct fold_cids {
+    uint8_t in_len, out_len; // 0: none
+    uint8_t in[DTLS12_CID_MAX], out[DTLS12_CID_MAX];
+};
+bool fold_take_cids(WOLFSSL *ssl, struct fold_cids *cids);
+
 // Fills the place from a session that stays as it is. False when it cannot fold.
 bool fold12_take(struct fold *fold, const struct session *session);
 bool fold12_is_sane(const struct record_place *place);
@@ -74,5 +81,11 @@ bool fold12_is_sane(const struct record_place *place);
 int fold12_open(struct fold *fold, struct slice *datagram, uint8_t *out, size_t cap, size_t *len);
 // Seals a record of this content type and sends it.
 int fold12_send(struct fold *fold, uint8_t type, const uint8_t *data, size_t len);
+
+// The same for DTLS 1.3.
+bool fold13_take(struct fold *fold, const struct session *session);
+bool fold13_is_sane(const struct record_place *place);
+int fold13_open(struct fold *fold, struct slice *datagram, uint8_t *out, size_t cap, size_t *len);
+int fold13_send(struct fold *fold, uint8_t type, const uint8_t *data, size_t len);
 
 #endif

@@ -18,21 +18,6 @@ enum {
     CLEAR_MAX = UINT16_MAX - FOLD_FLIGHTS_MAX, // numbers of epoch 0 that a session may have used
 };
 
-static bool take_cids(struct dtls12 *state, WOLFSSL *ssl)
-{
-    unsigned int in = 0;
-    unsigned int out = 0;
-    if (wolfSSL_dtls_cid_is_enabled(ssl) != 1)
-        return true;
-    if (wolfSSL_dtls_cid_get_rx_size(ssl, &in) != WOLFSSL_SUCCESS ||
-        wolfSSL_dtls_cid_get_tx_size(ssl, &out) != WOLFSSL_SUCCESS || in > DTLS12_CID_MAX || out > DTLS12_CID_MAX)
-        return false;
-    state->cid_in_len = (uint8_t)in;
-    state->cid_out_len = (uint8_t)out;
-    return (in == 0 || wolfSSL_dtls_cid_get_rx(ssl, state->cid_in, in) == WOLFSSL_SUCCESS) &&
-           (out == 0 || wolfSSL_dtls_cid_get_tx(ssl, state->cid_out, out) == WOLFSSL_SUCCESS);
-}
-
 static bool take_keys(struct dtls12 *state, WOLFSSL *ssl)
 {
     const struct aead_properties *aead = aead_properties(fold_aead(ssl));
@@ -47,7 +32,14 @@ static bool take_keys(struct dtls12 *state, WOLFSSL *ssl)
     memcpy(state->key_out, key_out, aead->key);
     memcpy(state->iv_in, iv_in, aead->iv);
     memcpy(state->iv_out, iv_out, aead->iv);
-    return take_cids(state, ssl);
+    struct fold_cids cids;
+    if (!fold_take_cids(ssl, &cids))
+        return false;
+    state->cid_in_len = cids.in_len;
+    state->cid_out_len = cids.out_len;
+    memcpy(state->cid_in, cids.in, sizeof state->cid_in);
+    memcpy(state->cid_out, cids.out, sizeof state->cid_out);
+    return true;
 }
 
 // The peer's view of a state, to open what we have sealed.
@@ -67,7 +59,7 @@ static bool take_finished(struct record_place *place, const struct session *sess
     struct dtls12 peer;
     struct dtls12_record record;
     struct slice rest = slice_of(session->sealed, session->sealed_len);
-    uint8_t message[SESSION_SEALED_MAX];
+    uint8_t message[FINISHED_LEN + 1 + AEAD_TAG_MAX];
     size_t len = 0;
     state->next_out = 1ULL << 48;
     mirror(&peer, state);

@@ -20,7 +20,7 @@ struct record_flight {
     uint32_t since_s; // CLOCK_MONOTONIC seconds: when the handshake ended
     uint16_t suite;   // cipher suite (IANA)
     uint8_t flights;  // times that the last flight may still be repeated; 0 once data has come
-    uint8_t refusals; // renegotiations refused since data came last
+    uint8_t refusals; // renegotiations refused since data came last; DTLS 1.3: KeyUpdates of the peer in one minute
     union {
         struct {                     // DTLS 1.2
             uint8_t verify_data[12]; // of our Finished (RFC 5246 7.4.9)
@@ -29,11 +29,17 @@ struct record_flight {
         } finished;
         struct {                     // DTLS 1.3
             uint32_t acked_sequence; // of the peer's Finished in epoch 2, to be acknowledged again (RFC 9147 7)
-            uint16_t message_in, message_out; // next message_seq each way
-            uint8_t spare[8];
+            uint16_t message_in;     // next message_seq of the peer; 0: not known yet
+            uint16_t message_out;    // of our next message
+            uint32_t update_low;  // sequence number of the first record with our KeyUpdate, while its ACK is missing:
+            uint16_t update_high; // its upper 16 of 48 bits
+            uint8_t minute;       // of the last KeyUpdate of the peer, the lowest 8 bits
+            uint8_t acked_before; // records right before acked_sequence that are acknowledged with it
         } post;
     } rest;
 };
+
+_Static_assert(sizeof(struct record_flight) == 24, "a slot has room for this");
 
 union record_keys {
     struct dtls12 dtls12;
