@@ -3,8 +3,8 @@
 //
 // The first byte chooses DTLS or TLS, the second how a park ends; the rest is a list of datagrams or pieces (two bytes
 // of length each). With bit 7 of the first byte a real client has got as far as its second flight, so that the input
-// meets a handshake that waits for the ClientKeyExchange; with bit 6 it is established, so that the input meets its
-// records.
+// meets a handshake that waits for the ClientKeyExchange or (DTLS 1.3, bit 5) for the Finished; with bit 6 it is
+// established, so that the input meets its records. With bit 4 that client offers a Connection ID (DTLS).
 #include "common/error.h"
 #include "tests/unit/handshake_rig.h"
 
@@ -16,10 +16,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 static const uint8_t key[16] = {1, 2, 3};
 static const uint8_t secret[HANDSHAKE_COOKIE_SECRET] = {4, 5, 6}; // so that the cookies in the seeds are good
 
-static struct tls_client *advance(struct rig *rig, bool dtls, bool whole)
+static struct tls_client *advance(struct rig *rig, bool dtls, uint8_t how)
 {
-    const struct tls_client_options options = {
-        .dtls = dtls, .ciphers = "PSK-AES128-CCM-8", .identity = "dev", .key = {key, sizeof key}};
+    bool whole = (how & 0x40) != 0;
+    bool tls13 = dtls && (how & 0x20) != 0;
+    const struct tls_client_options options = {.dtls = dtls,
+                                               .tls13 = tls13,
+                                               .offer_cid = dtls && (how & 0x10) != 0,
+                                               .cid = {key, 5},
+                                               .ciphers = tls13 ? "TLS13-AES128-GCM-SHA256" : "PSK-AES128-CCM-8",
+                                               .identity = "dev",
+                                               .key = {key, sizeof key}};
     struct tls_client *client = tls_client_new(&options);
     if (client == NULL)
         abort();
@@ -51,7 +58,8 @@ static void open_all(struct rig *rig, bool dtls)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    static const struct rig_options dtls_options = {.dtls = true, .psk = true, .certificates = 1};
+    static const struct rig_options dtls_options = {
+        .dtls = true, .psk = true, .certificates = 1, .version_max = CONFIG_TLS_1_3, .cid_len = 8};
     static const struct rig_options tls_options = {
         .psk = true, .certificates = 2, .version_min = CONFIG_TLS_1_2, .version_max = CONFIG_TLS_1_3};
     struct rig rig;
@@ -66,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (!dtls && rig_accept(&rig) != SAGATE_OK)
         abort();
     if ((data[0] & 0xc0) != 0)
-        client = advance(&rig, dtls, (data[0] & 0x40) != 0);
+        client = advance(&rig, dtls, data[0]);
     if (data[1] % 3 != 0)
         rig.key = data[1] % 3 == 1 ? slice_of("", 0) : (struct slice){0};
     size_t at = 2;
