@@ -229,6 +229,7 @@ static void address_of_another(void)
     CU_ASSERT_EQUAL(store_yield_address(rig.store, bare), SAGATE_EINVAL);
     CU_ASSERT_EQUAL(store_move(rig.store, bare, &first), SAGATE_EEXISTS);
     CU_ASSERT_EQUAL(store_by_address(rig.store, 0, &third), bare);
+    store_release(rig.store, bare);
     store_rig_check(&rig);
     store_rig_free(&rig);
 }
