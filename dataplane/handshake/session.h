@@ -38,7 +38,8 @@ struct session {
     // The last record that wolfSSL took (DTLS).
     struct peek_record last;
     uint64_t next_sequence; // DTLS, epoch 0: behind the last record sent
-    // DTLS: the encrypted records of the last datagram sent that had any; none when they were longer.
+    // DTLS: the encrypted records of the last datagram sent that had any; none when they were longer. Stream: the last
+    // record of the handshake.
     uint8_t sealed[SESSION_SEALED_MAX];
     size_t sealed_len;
     bool server_hello; // a ServerHello was sent (stream),
