@@ -109,6 +109,21 @@ static void note_server_hello(struct session *session, struct slice sent)
     }
 }
 
+// The same on a stream: its last encrypted handshake record is the Finished of TLS 1.2.
+static void note_sent_stream(struct session *session, struct slice bytes)
+{
+    enum { HEADER = 5, HANDSHAKE = 22 };
+    while (bytes.len > HEADER) {
+        size_t len = HEADER + ((size_t)bytes.data[3] << 8 | bytes.data[4]);
+        if (len > bytes.len)
+            return;
+        bool fits = bytes.data[0] == HANDSHAKE && len <= sizeof session->sealed;
+        session->sealed_len = fits ? len : 0;
+        memcpy(session->sealed, bytes.data, session->sealed_len);
+        bytes = slice_of(bytes.data + len, bytes.len - len);
+    }
+}
+
 static int send_datagram(struct session *session, const uint8_t *data, size_t len)
 {
     note_sent(session, slice_of(data, len));
@@ -165,7 +180,11 @@ static int transmit(WOLFSSL *ssl, char *buffer, int size, void *context)
     // A datagram holds its ServerHello whole; that of a stream may be the second, after a HelloRetryRequest.
     if (session->owner != NULL && !(session->dtls && session->server_hello))
         note_server_hello(session, slice_of(data, (size_t)size));
-    return session->dtls ? send_datagram(session, data, (size_t)size) : send_stream(session, data, (size_t)size);
+    if (session->dtls)
+        return send_datagram(session, data, (size_t)size);
+    if (session->owner != NULL)
+        note_sent_stream(session, slice_of(data, (size_t)size));
+    return send_stream(session, data, (size_t)size);
 }
 
 static int note_secret(WOLFSSL *ssl, int id, const unsigned char *secret, int len, void *context)

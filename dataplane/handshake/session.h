@@ -41,7 +41,7 @@ struct session {
     struct peek_record last;
     uint64_t next_sequence; // DTLS, epoch 0: behind the last record sent
     // DTLS 1.2: the encrypted records of the last datagram sent that had any; none when they were longer. DTLS 1.3: the
-    // last records that were encrypted, but for long ones.
+    // last records that were encrypted, but for long ones. Stream: the last record of the handshake.
     uint8_t sealed[SESSION_SEALED_MAX];
     size_t sealed_len;
     uint64_t traffic_sealed; // DTLS 1.3: records sent in epoch 3

@@ -6,6 +6,8 @@
 #include "common/error.h"
 #include "dataplane/record/adopt.h"
 #include "dataplane/record/fold.h"
+#include "dataplane/record/place.h"
+#include "dataplane/record/stream.h"
 
 #include <wolfssl/error-ssl.h>
 
@@ -35,6 +37,7 @@ struct record {
     union {
         struct held held;
         struct fold fold;
+        struct stream *stream;
     };
 };
 _Static_assert(sizeof(struct record) <= 160, "there is one for each association that is in use");
@@ -50,10 +53,15 @@ struct record *record_adopt(struct session *session)
     if (record == NULL)
         return NULL;
     session->owner = NULL;
-    if (fold_take(&record->fold, session)) {
+    if (session->dtls && fold_take(&record->fold, session)) {
         record->kind = record->fold.kind;
         return record;
     }
+    if (!session->dtls && (record->stream = stream_take(session)) != NULL) {
+        record->kind = RECORD_STREAM;
+        return record;
+    }
+    record->kind = RECORD_HELD;
     if (!session->dtls)
         session_release_all(session);
     record->held = (struct held){.session = session};
@@ -97,7 +105,9 @@ void record_free(struct record *record)
 {
     if (record == NULL)
         return;
-    if (is_datagram(record))
+    if (record->kind == RECORD_STREAM)
+        stream_free(record->stream);
+    else if (is_datagram(record))
         fold_release(&record->fold);
     else
         session_free(record->held.session);
@@ -106,7 +116,9 @@ void record_free(struct record *record)
 
 void record_set_sink(struct record *record, const struct handshake_sink *sink)
 {
-    if (is_datagram(record))
+    if (record->kind == RECORD_STREAM)
+        stream_set_sink(record->stream, sink);
+    else if (is_datagram(record))
         record->fold.sink = *sink;
     else
         record->held.session->sink = *sink;
@@ -119,6 +131,8 @@ bool record_folded(const struct record *record)
 
 int record_input(struct record *record, const uint8_t *data, size_t len)
 {
+    if (record->kind == RECORD_STREAM)
+        return stream_input(record->stream, slice_of(data, len));
     if (is_datagram(record)) {
         (void)fold_input(&record->fold, slice_of(data, len));
         return SAGATE_OK; // a datagram for which there is no room is one that was lost
@@ -142,10 +156,18 @@ int record_input(struct record *record, const uint8_t *data, size_t len)
 
 int record_lend(struct record *record, const uint8_t *data, size_t len)
 {
-    if (!is_datagram(record))
+    if (record->kind == RECORD_HELD)
         return record_input(record, data, len);
-    fold_lend(&record->fold, slice_of(data, len));
+    if (record->kind == RECORD_STREAM)
+        stream_lend(record->stream, slice_of(data, len));
+    else
+        fold_lend(&record->fold, slice_of(data, len));
     return SAGATE_OK;
+}
+
+int record_keep(struct record *record)
+{
+    return record->kind == RECORD_STREAM ? stream_keep(record->stream) : SAGATE_OK;
 }
 
 static size_t end(struct record *record, int why, int *status)
@@ -253,8 +275,9 @@ size_t record_open(struct record *record, uint8_t *out, size_t cap, int *status)
     }
     if (cap > RECORD_PLAINTEXT_MAX)
         cap = RECORD_PLAINTEXT_MAX;
-    if (is_datagram(record)) {
-        size_t len = fold_open(&record->fold, out, cap, status);
+    if (record->kind != RECORD_HELD) {
+        size_t len = record->kind == RECORD_STREAM ? stream_open(record->stream, out, cap, status)
+                                                   : fold_open(&record->fold, out, cap, status);
         return *status == SAGATE_DONE || *status == SAGATE_EGONE ? end(record, *status, status) : len;
     }
     return record->held.session->dtls ? open_datagrams(record, out, cap, status)
@@ -297,9 +320,11 @@ static int seal_stream(struct session *session, const uint8_t *data, size_t len)
 static int seal_folded(struct record *record, const uint8_t *data, size_t len)
 {
     int status;
-    if (len == 0)
-        return SAGATE_OK;
-    int rc = fold_send(&record->fold, data, len);
+    int rc = SAGATE_OK;
+    if (record->kind == RECORD_STREAM)
+        rc = stream_seal(record->stream, data, len);
+    else if (len > 0)
+        rc = fold_send(&record->fold, data, len);
     if (rc != SAGATE_EGONE && rc != SAGATE_EINTERNAL)
         return rc;
     (void)end(record, SAGATE_EGONE, &status);
@@ -308,10 +333,10 @@ static int seal_folded(struct record *record, const uint8_t *data, size_t len)
 
 int record_seal(struct record *record, const uint8_t *data, size_t len)
 {
-    bool broken = !is_datagram(record) && record->held.session->broken;
+    bool broken = record->kind == RECORD_HELD && record->held.session->broken;
     if (record->closed || broken || (record->ended && record->end_status == SAGATE_EGONE))
         return SAGATE_EGONE;
-    if (is_datagram(record))
+    if (record->kind != RECORD_HELD)
         return seal_folded(record, data, len);
     struct session *session = record->held.session;
     return session->dtls ? seal_datagram(session, data, len) : seal_stream(session, data, len);
@@ -319,11 +344,14 @@ int record_seal(struct record *record, const uint8_t *data, size_t len)
 
 void record_close(struct record *record)
 {
-    bool broken = is_datagram(record) ? record->fold.fatal : record->held.session->broken;
+    bool broken =
+        (is_datagram(record) && record->fold.fatal) || (record->kind == RECORD_HELD && record->held.session->broken);
     if (record->closed || broken)
         return;
     record->closed = true;
-    if (is_datagram(record))
+    if (record->kind == RECORD_STREAM)
+        stream_close(record->stream);
+    else if (is_datagram(record))
         fold_alert(&record->fold, 1, 0); // warning, close_notify
     else
         (void)wolfSSL_shutdown(record->held.session->ssl);
@@ -348,12 +376,16 @@ const char *record_suite_name(uint16_t suite)
 
 const char *record_protocol(const struct record *record)
 {
+    if (record->kind == RECORD_STREAM)
+        return stream_protocol(record->stream);
     return is_datagram(record) ? record_protocol_name(record_kind(record))
                                : wolfSSL_get_version(record->held.session->ssl);
 }
 
 const char *record_cipher(const struct record *record)
 {
+    if (record->kind == RECORD_STREAM)
+        return stream_cipher(record->stream);
     return is_datagram(record) ? record_suite_name(record->fold.place.flight->suite)
                                : wolfSSL_get_cipher_name(record->held.session->ssl);
 }

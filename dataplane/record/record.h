@@ -1,6 +1,6 @@
-// Records of an established association: opens what came, seals what goes (buffers in, buffers out, no I/O). DTLS 1.2
-// with an AEAD suite is folded: traffic keys instead of a WOLFSSL object, in a place that may outlive the process. All
-// else stays on its object. One thread.
+// Records of an established association: opens what came, seals what goes (buffers in, buffers out, no I/O). With an
+// AEAD suite it is folded: traffic keys instead of a WOLFSSL object, those of DTLS in a place that may outlive the
+// process. All else stays on its object. One thread.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_DATAPLANE_RECORD_RECORD_H
 #define SAGATE_DATAPLANE_RECORD_RECORD_H
@@ -21,8 +21,12 @@ void record_set_sink(struct record *record, const struct handshake_sink *sink);
 int record_input(struct record *record, const uint8_t *data, size_t len);
 
 // The same without a copy where the association is folded: the bytes must stay until record_open has returned with a
-// status other than SAGATE_OK and SAGATE_ERECORD. What is left of an earlier one by then is lost.
+// status other than SAGATE_OK and SAGATE_ERECORD. What is left of an earlier datagram by then is lost; of a stream
+// nothing is, if record_keep is called before the bytes go.
 int record_lend(struct record *record, const uint8_t *data, size_t len);
+
+// Stream: copies what is left of bytes lent. SAGATE_OK; SAGATE_ELIMIT (more would wait than may); SAGATE_ENOMEM.
+int record_keep(struct record *record);
 
 // Opens the next record handed over into `out` (RECORD_PLAINTEXT_MAX bytes; for datagrams at most one record's).
 // >= 0: bytes of application data (0: an empty record). Else:

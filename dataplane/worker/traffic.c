@@ -133,8 +133,8 @@ static void stream_input(struct association *association, const uint8_t *data, s
     struct worker *worker = association->worker;
     uint64_t id = association->device.association;
     while (len > 0) {
-        size_t piece = len < 4096 ? len : 4096;
-        int result = record_input(association->record, data, piece);
+        size_t piece = len < 4096 || record_folded(association->record) ? len : 4096;
+        int result = record_lend(association->record, data, piece);
         if (result == SAGATE_ELIMIT && association->paused) {
             // More than a pause can leave behind: the peer's record layer or ours is out of step.
             traffic_end(association, STAT_ASSOCIATIONS_ENDED_ERROR);
@@ -151,6 +151,10 @@ static void stream_input(struct association *association, const uint8_t *data, s
             traffic_pump(association);
         if (association_by_id(worker->associations, id) == NULL || association->closing)
             return;
+        if (record_keep(association->record) != SAGATE_OK) { // left behind by a pause
+            traffic_end(association, STAT_ASSOCIATIONS_ENDED_ERROR);
+            return;
+        }
     }
 }
 
