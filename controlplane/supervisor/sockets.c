@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { LISTEN_BACKLOG = 4096, DATAGRAM_BUFFER = 4 * 1024 * 1024 };
+enum { LISTEN_BACKLOG = 4096, DATAGRAM_BUFFER = 4 * 1024 * 1024, BIND_TRIES = 40, BIND_WAIT_MS = 50 };
 
 void sockets_init(struct sockets *sockets, unsigned workers)
 {
@@ -50,17 +51,23 @@ static int open_one(enum config_transport transport, const struct address *addre
 }
 
 // With SO_REUSEPORT alone another process of the same user could be bound already and would take part of the traffic;
-// a plain bind first finds that out.
-static bool is_taken(enum config_transport transport, const struct address *address)
+// a plain bind first finds that out. The kernel ends io_uring after the process that had it, so that the sockets of a
+// sagate that has just ended may be there for a moment: `tries` of them, BIND_WAIT_MS apart.
+static bool is_taken(enum config_transport transport, const struct address *address, unsigned tries)
 {
     int fd = open_one(transport, address, false);
+    while (fd < 0 && errno == EADDRINUSE && --tries > 0) {
+        (void)poll(NULL, 0, BIND_WAIT_MS);
+        fd = open_one(transport, address, false);
+    }
     if (fd < 0)
         return true;
     close(fd);
     return false;
 }
 
-static int open_group(const struct config_listener *listener, unsigned workers, struct socket_group *group)
+static int open_group(const struct config_listener *listener, unsigned workers, unsigned tries,
+                      struct socket_group *group)
 {
     *group = (struct socket_group){
         .name = strdup(listener->name), .transport = listener->transport, .address = listener->address};
@@ -68,7 +75,7 @@ static int open_group(const struct config_listener *listener, unsigned workers, 
         group->fds[i] = -1;
     if (group->name == NULL)
         return SAGATE_ENOMEM;
-    if (is_taken(listener->transport, &listener->address))
+    if (is_taken(listener->transport, &listener->address, tries))
         return SAGATE_ESYS;
     for (unsigned i = 0; i < workers; i++) {
         group->fds[i] = open_one(listener->transport, &listener->address, true);
@@ -163,6 +170,7 @@ int sockets_open(const struct config *config, const struct sockets *current, str
     char text[ADDRESS_TEXT_MAX];
     sockets_init(next, current->workers);
     int result = SAGATE_OK;
+    unsigned tries = current->group_count == 0 ? BIND_TRIES : 1; // at a reload nobody must wait
     for (size_t i = 0; i < config->listener_count && result == SAGATE_OK; i++) {
         const struct config_listener *listener = &config->listeners[i];
         const struct socket_group *old = find_group(current, listener->transport, &listener->address);
@@ -172,7 +180,7 @@ int sockets_open(const struct config *config, const struct sockets *current, str
             group->name = strdup(listener->name);
             continue;
         }
-        result = open_group(listener, next->workers, group);
+        result = open_group(listener, next->workers, tries, group);
         if (result != SAGATE_OK)
             (void)snprintf(error, error_cap, "listener \"%s\" (%s %s): %s", listener->name,
                            listener->transport == CONFIG_DTLS ? "udp" : "tcp", address_format(&listener->address, text),

@@ -140,8 +140,8 @@ def crash_until_given_up(s):
     before = 0
     for number in range(8):
         before = wait_for(lambda: data_pid(s) not in (0, before) and data_pid(s), "there is a data process", 15)
-        os.kill(before, signal.SIGSEGV)
-        wait_for(lambda: s.process.log().count("was ended by signal 11") > number, "the supervisor has seen it")
+        os.kill(before, signal.SIGKILL)
+        wait_for(lambda: s.process.log().count("was ended by signal 9") > number, "the supervisor has seen it")
         if "its DTLS associations are given up" in s.process.log():
             wait_for(is_back(s, before), "the data process is back", 15)
             return
@@ -257,10 +257,50 @@ def test_crashing_upgrade_is_left(t):
     equal(os.readlink(f"/proc/{data_pid(s)}/exe"), str(t.program("sagate")), "the program after crashes")
 
 
-def test_silent_program_is_refused(t):
-    s = Sagate(t)
+def silent_program(s):
     path = s.dir / "silent"
     path.write_text("#!/bin/sh\nexec sleep 60\n")
     path.chmod(0o755)
-    check("does not answer to --probe" in upgrade(s, path, ok=False), "a program without an answer")
+    return path
+
+
+def test_silent_program_is_refused(t):
+    s = Sagate(t)
+    before, errors = s.pids(), []
+    asking = threading.Thread(target=lambda: errors.append(upgrade(s, silent_program(s), ok=False)))
+    asking.start()
+    settle(0.5)
+    for command in ("reload", "upgrade"):
+        check("an upgrade is under way" in s.ctl(command, ok=False), f"{command} while a program is asked")
+    os.kill(before["supervisor"], signal.SIGHUP)  # is remembered
+    asking.join(20)
+    check("does not answer to --probe" in errors[0], errors[0])
+    wait_for(lambda: "the new configuration is in use" in s.process.log(), "the reload that was ordered meanwhile")
+    equal(s.pids(), before, "processes")
     s.ctl("upgrade")
+
+
+def test_stop_while_a_program_is_asked(t):
+    s = Sagate(t)
+    path = silent_program(s)
+    asking = threading.Thread(target=lambda: upgrade(s, path, ok=False))
+    asking.start()
+    settle(0.5)
+    s.stop()
+    asking.join(20)
+
+
+def test_control_dies_in_an_upgrade(t):
+    s = Sagate(t)
+    before, path = s.pids(), copy_of_sagate(s)
+    os.kill(before["data"], signal.SIGSTOP)  # it does not end by itself, and is killed after 10 s
+    asking = threading.Thread(target=lambda: upgrade(s, path, ok=False))
+    asking.start()
+    wait_for(lambda: "upgrade: from sagate" in s.process.log(), "the upgrade has begun")
+    os.kill(before["control"], signal.SIGKILL)
+    asking.join(20)
+    wait_for(lambda: "upgrade: the data process is one of" in s.process.log(), "the upgrade is done", 20)
+    wait_for(s.ready, "ready again")
+    check(data_pid(s) not in (0, before["data"]), "the data process is the same")
+    equal(os.readlink(f"/proc/{data_pid(s)}/exe"), str(path), "its program")
+    equal(s.coap(DEV2, "get", "/cse-in", origin="Cdev2").rsc, 2000, "a new association")
