@@ -292,15 +292,16 @@ static void everything_is_read(void)
     CU_ASSERT_STRING_EQUAL(config->credentials_file, "");
     char *description = config_describe(config);
     CU_ASSERT_PTR_NOT_NULL_FATAL(description);
-    static const char *const told[] = {"data process: user unchanged, 3 workers",
-                                       "listener h: HTTP over TLS 1.3 on [::1]:8443 (TCP), to upstream other",
-                                       "certificate b (default) for in.sp.example b.example, certificate a",
-                                       "unknown server name: refused",
-                                       "listener coaps: CoAP over DTLS 1.2 to 1.3 on 0.0.0.0:5684 (UDP), to upstream in",
-                                       "DTLS Connection IDs: 5 bytes",
-                                       "with an Authorization header of its own",
-                                       "server t: weight 1, CoAP 10.0.0.1:1",
-                                       "metrics: http://[::1]:1"};
+    static const char *const told[] = {
+        "data process: user unchanged, 3 workers",
+        "listener h: HTTP over TLS 1.3 on [::1]:8443 (TCP), to upstream other",
+        "certificate b (default) for in.sp.example b.example, certificate a",
+        "unknown server name: refused",
+        "listener coaps: CoAP over DTLS 1.2 to 1.3 on 0.0.0.0:5684 (UDP), to upstream in",
+        "DTLS Connection IDs: 5 bytes",
+        "with an Authorization header of its own",
+        "server t: weight 1, CoAP 10.0.0.1:1",
+        "metrics: http://[::1]:1"};
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)
         CU_ASSERT_PTR_NOT_NULL(strstr(description, told[i]));
     CU_ASSERT_PTR_NULL(strstr(description, "very-secret-token"));
@@ -687,8 +688,9 @@ static void what_a_new_start_changes_is_kept(void)
 {
     struct config *running =
         good("process = { workers = 2; user = \"one\"; state_directory = \"/var/a\"; };\n" UPSTREAMS LISTENERS);
-    struct config *next = good("process = { workers = 3; user = \"two\"; state_directory = \"/var/b\"; log_level = "
-                               "\"error\"; };\nlimits = { associations = 77; connection_id_bytes = 0; };\n" UPSTREAMS LISTENERS);
+    struct config *next =
+        good("process = { workers = 3; user = \"two\"; state_directory = \"/var/b\"; log_level = "
+             "\"error\"; };\nlimits = { associations = 77; connection_id_bytes = 0; };\n" UPSTREAMS LISTENERS);
     struct config *parsed = NULL;
     struct config_errors errors = {0};
     CU_ASSERT_EQUAL(config_keep_fixed(next, running), 1);
