@@ -200,7 +200,7 @@ static void wrong_keys_are_noticed_behind_a_connection_id(void)
         struct tls_client *client = start(&rig, &both, &peer, OUR_CID);
         rig.key = slice_of(key_wrong, sizeof key_wrong);
         rig_run(&rig, client);
-        CU_ASSERT_EQUAL(rig.cids, with);
+        CU_ASSERT_EQUAL(rig.cids, with == 1 ? 1U : 0U);
         CU_ASSERT_EQUAL(rig.server, SAGATE_EHANDSHAKE);
         CU_ASSERT_EQUAL(rig.client, SAGATE_EHANDSHAKE);
         CU_ASSERT_EQUAL(rig.cause, HANDSHAKE_CAUSE_CREDENTIAL);
