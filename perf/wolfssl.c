@@ -293,13 +293,18 @@ static void measure(void)
         whole_life();
         count++;
     }
+    WOLFSSL **held = calloc(options.hold + 1U, sizeof(WOLFSSL *));
     server_bytes = 0;
-    for (unsigned i = 0; i < options.hold; i++) {
+    for (unsigned i = 0; held != NULL && i < options.hold; i++) {
         handshake();
+        held[i] = server.ssl;
         wolfSSL_free(client.ssl);
     }
     printf("{\"seconds\":%.3f,\"handshakes\":%llu,\"requests\":0,\"server_cpu\":%.6f,\"held_bytes\":%.1f}\n",
            options.seconds, count, server_seconds, options.hold > 0 ? (double)server_bytes / options.hold : 0.0);
+    for (unsigned i = 0; held != NULL && i < options.hold; i++)
+        wolfSSL_free(held[i]);
+    free(held);
 }
 
 int main(int argc, char **argv)

@@ -19,34 +19,40 @@ class Refused(Exception):
     """sagate does not take this configuration, or the server this kind of device."""
 
 
-def free_port(kind):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def udp_port():
-    return free_port(socket.SOCK_DGRAM)
-
-
-def tcp_port():
-    return free_port(socket.SOCK_STREAM)
+def is_free(port):
+    """For TCP and for UDP."""
+    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def cpu_seconds(pids):
-    """User and system time of these processes."""
-    ticks = 0
+    """CPU time of these processes, user and system, to the nanosecond where the kernel counts so."""
+    total = 0.0
     for pid in pids:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-            fields = f.read().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        try:
+            tasks = os.listdir(f"/proc/{pid}/task")
+            counted = [read_text(f"/proc/{pid}/task/{task}/schedstat").split()[0] for task in tasks]
+            total += sum(int(c) for c in counted) / 1e9
+        except FileNotFoundError:
+            fields = read_text(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def read_text(path):
+    with open(path, encoding="ascii", errors="replace") as f:
+        return f.read()
 
 
 def rollup(pid):
     """/proc/PID/smaps_rollup in bytes."""
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii", errors="replace") as f:
-        lines = [line.split() for line in f][1:]
+    lines = [line.split() for line in read_text(f"/proc/{pid}/smaps_rollup").splitlines()][1:]
     return {fields[0].rstrip(":"): int(fields[1]) * 1024 for fields in lines}
 
 
@@ -99,8 +105,16 @@ class Bench:
         self.processes = []
         self.key = os.urandom(16).hex()
         self.cores = sorted(os.sched_getaffinity(0))
-        self.supervisor = None
+        self.next_port = args.ports
+        self.supervisor = self.metrics_port = None
         self.cse = None
+
+    def ports(self, count):
+        """Free ports, one behind the other, below those that the kernel gives by itself."""
+        while not all(is_free(self.next_port + i) for i in range(count)):
+            self.next_port += 1
+        self.next_port += count
+        return range(self.next_port - count, self.next_port)
 
     # --- files and processes ---------------------------------------------------------------------------------------
 
@@ -167,7 +181,7 @@ class Bench:
     # --- servers ---------------------------------------------------------------------------------------------------
 
     def start_cse(self):
-        self.cse = {"http": tcp_port(), "coap": udp_port()}
+        self.cse = dict(zip(("http", "coap"), self.ports(2)))
         self.start([self.program("perf/sagate-perf-cse"), f"127.0.0.1:{self.cse['http']}",
                     f"127.0.0.1:{self.cse['coap']}"], core=self.cores[-1])
         self.wait_tcp(self.cse["http"])
@@ -177,7 +191,7 @@ class Bench:
 
     def start_sagate(self, version="1.2", credential="psk", identities=1, associations=200000):
         """(coaps, https): two servers. Refused when sagate does not take the configuration."""
-        ports = {"coaps": udp_port(), "https": tcp_port(), "metrics": tcp_port()}
+        ports = dict(zip(("coaps", "https", "metrics"), self.ports(3)))
         made = self.certificates() if credential == "certificate" else None
         entries = ",\n".join(f'{{ identity = "perf{i}@sp.example"; key_hex = "{key_of(self.key, i)}"; '
                              f'ae_ids = [ "Cperf{i}" ]; }}' for i in range(identities))
@@ -234,8 +248,7 @@ metrics: {{ address = "127.0.0.1"; port = {ports['metrics']}; }};
         children = subprocess.run(["pgrep", "-P", str(self.supervisor.pid)], capture_output=True, text=True, check=False)
         for pid in children.stdout.split():
             try:
-                with open(f"/proc/{pid}/cmdline", encoding="ascii", errors="replace") as f:
-                    command = f.read()
+                command = read_text(f"/proc/{pid}/cmdline")
             except OSError:
                 continue
             for role in ("control", "data"):
@@ -251,7 +264,7 @@ metrics: {{ address = "127.0.0.1"; port = {ports['metrics']}; }};
         return sum(float(row.rsplit(" ", 1)[1]) for row in found)
 
     def start_haproxy(self):
-        port = tcp_port()
+        port = self.ports(1)[0]
         made = self.certificates()["server"]
         with open(made[0], encoding="ascii") as chain, open(made[1], encoding="ascii") as key:
             pem = self.write("haproxy.pem", chain.read() + key.read(), 0o600)
@@ -279,8 +292,8 @@ backend cse
 
     def start_libcoap(self, tls):
         """libcoap's example server; it takes its key as text, and any identity."""
-        port = udp_port()
-        p = self.start([f"coap-server-{tls}", "-A", "127.0.0.1", "-p", str(port - 1), "-k", self.key, "-h", "sagate"],
+        plain, port = self.ports(2)
+        p = self.start([f"coap-server-{tls}", "-A", "127.0.0.1", "-p", str(plain), "-k", self.key, "-h", "sagate"],
                        core=self.cores[0])
         time.sleep(0.5)
         if p.poll() is not None:
@@ -288,7 +301,7 @@ backend cse
         return Server(port, [p.pid], ["--identity", "perf", "--key-hex", self.key.encode().hex(), "--path", "/"])
 
     def start_forwarder(self):
-        port = udp_port()
+        port = self.ports(1)[0]
         p = self.start([self.program("perf/sagate-perf-forward"), f"127.0.0.1:{port}", f"127.0.0.1:{self.cse['coap']}"],
                        core=self.cores[0])
         time.sleep(0.5)
