@@ -215,9 +215,10 @@ void fleet_draw(uint32_t size)
         fleet.sample[i] = i;
     for (uint32_t i = 0; i < fleet.sample_size; i++) { // Fisher and Yates
         uint32_t random;
-        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+        uint32_t left = most - i;
+        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random || left == 0)
             load_fail("no random numbers");
-        uint32_t other = i + random % (most - i);
+        uint32_t other = i + random % left;
         uint32_t kept = fleet.sample[i];
         fleet.sample[i] = fleet.sample[other];
         fleet.sample[other] = kept;

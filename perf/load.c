@@ -33,12 +33,12 @@ void load_report(const char *event, double seconds, double cpu, const char *more
 {
     const struct load_counters *c = &load_counters;
     printf("{\"event\":\"%s\",\"seconds\":%.6f,\"client_cpu\":%.3f,\"requests\":%" PRIu64 ",\"refused\":%" PRIu64
-           ",\"handshakes\":%" PRIu64 ",\"handshakes_failed\":%" PRIu64 ",\"retransmitted\":%" PRIu64
-           ",\"lost\":%" PRIu64 ",\"again\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"nonce_repeats\":%" PRIu64
-           ",\"nonce_unknown\":%" PRIu64 ",\"p50_us\":%.0f,\"p99_us\":%.0f%s}\n",
-           event, seconds, cpu, c->requests, c->refused, c->handshakes, c->handshakes_failed, c->retransmitted, c->lost,
-           c->again, c->errors, c->nonce_repeats, c->nonce_unknown, latency_percentile(0.5), latency_percentile(0.99),
-           more != NULL ? more : "");
+           ",\"handshakes\":%" PRIu64 ",\"handshakes_failed\":%" PRIu64 ",\"with_cid\":%" PRIu64
+           ",\"retransmitted\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"again\":%" PRIu64 ",\"errors\":%" PRIu64
+           ",\"nonce_repeats\":%" PRIu64 ",\"nonce_unknown\":%" PRIu64 ",\"p50_us\":%.0f,\"p99_us\":%.0f%s}\n",
+           event, seconds, cpu, c->requests, c->refused, c->handshakes, c->handshakes_failed, c->with_cid,
+           c->retransmitted, c->lost, c->again, c->errors, c->nonce_repeats, c->nonce_unknown, latency_percentile(0.5),
+           latency_percentile(0.99), more != NULL ? more : "");
     (void)fflush(stdout);
 }
 

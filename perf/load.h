@@ -46,6 +46,7 @@ struct load_options {
 struct load_counters {
     uint64_t requests, refused;
     uint64_t handshakes, handshakes_failed;
+    uint64_t with_cid;      // of the handshakes: Connection IDs were agreed
     uint64_t retransmitted; // requests and flights that were sent again
     uint64_t lost;          // requests without an answer after the last try
     uint64_t again;         // handshakes of devices that had an association before

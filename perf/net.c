@@ -70,6 +70,8 @@ static struct net_socket *open_socket(unsigned number)
                                    .msg_control = new->out.controls[i].bytes,
                                    .msg_controllen = sizeof new->out.controls[i].bytes};
         struct cmsghdr *header = CMSG_FIRSTHDR(message);
+        if (header == NULL)
+            load_fail("no room for a source address");
         header->cmsg_level = IPPROTO_IP;
         header->cmsg_type = IP_PKTINFO;
         header->cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo));
@@ -130,7 +132,10 @@ void net_commit(uint32_t endpoint, size_t len)
     struct net_socket *from = sockets[endpoint / NET_ADDRESSES];
     struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(source + endpoint % NET_ADDRESSES)};
     from->out.vectors[from->queued].iov_len = len;
-    memcpy(CMSG_DATA(CMSG_FIRSTHDR(&from->out.messages[from->queued].msg_hdr)), &info, sizeof info);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&from->out.messages[from->queued].msg_hdr);
+    if (header == NULL)
+        return;
+    memcpy(CMSG_DATA(header), &info, sizeof info);
     from->queued++;
 }
 
