@@ -215,10 +215,9 @@ void fleet_draw(uint32_t size)
         fleet.sample[i] = i;
     for (uint32_t i = 0; i < fleet.sample_size; i++) { // Fisher and Yates
         uint32_t random;
-        uint32_t left = most - i;
-        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random || left == 0)
+        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
             load_fail("no random numbers");
-        uint32_t other = i + random % left;
+        uint32_t other = i + (uint32_t)((uint64_t)random * (most - i) >> 32);
         uint32_t kept = fleet.sample[i];
         fleet.sample[i] = fleet.sample[other];
         fleet.sample[other] = kept;
