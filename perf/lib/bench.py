@@ -324,7 +324,8 @@ backend cse
         before = cpu_seconds(server.pids)
         result = json.loads(client.stdout.readline())
         result["server_cpu"] = cpu_seconds(server.pids) - before
-        client.wait()
+        if client.wait() != 0:
+            raise SystemExit("perf: the load generator failed: " + self.load_log())
         done = result["requests"] + result["handshakes"]
         if done == 0 or result["refused"] > 0:
             raise Refused(f"no valid answers: {result} {self.load_log()}")
@@ -360,5 +361,6 @@ class Holder:
 
     def end(self):
         result = self.order("end")
-        self.process.wait()
+        if self.process.wait() != 0:
+            raise SystemExit("perf: the load generator failed")
         return result

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import json
 import os
+import random
 import signal
 import statistics
 import subprocess
@@ -209,7 +210,7 @@ def kill_data(bench):
 def restart_once(bench, holder):
     """Kills the data process under load; (seconds until an old association is served, what the prober saw)."""
     holder.order("load")
-    time.sleep(1)
+    time.sleep(random.uniform(0.5, 1.5))
     moment = kill_data(bench)
     probed = holder.order("probe 15")
     time.sleep(4)  # what was lost inside the process is sent again after 2 s
