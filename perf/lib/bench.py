@@ -107,7 +107,7 @@ class Bench:
         self.cores = sorted(os.sched_getaffinity(0))
         self.next_port = args.ports
         self.supervisor = self.metrics_port = None
-        self.cse = None
+        self.cse = self.cse_process = None
 
     def ports(self, count):
         """Free ports, one behind the other, below those that the kernel gives by itself."""
@@ -182,8 +182,8 @@ class Bench:
 
     def start_cse(self):
         self.cse = dict(zip(("http", "coap"), self.ports(2)))
-        self.start([self.program("perf/sagate-perf-cse"), f"127.0.0.1:{self.cse['http']}",
-                    f"127.0.0.1:{self.cse['coap']}"], core=self.cores[-1])
+        self.cse_process = self.start([self.program("perf/sagate-perf-cse"), f"127.0.0.1:{self.cse['http']}",
+                                       f"127.0.0.1:{self.cse['coap']}"], core=self.cores[-1])
         self.wait_tcp(self.cse["http"])
 
     def psk(self, identities=1):
@@ -321,9 +321,12 @@ backend cse
         client = self.start(command, core=self.cores[-1], stdout=subprocess.PIPE, text=True)
         if not client.stdout.readline():
             raise Refused("the load generator ended early: " + self.load_log())
-        before = cpu_seconds(server.pids)
+        before = [cpu_seconds([pid]) for pid in server.pids]
+        cse_before = cpu_seconds([self.cse_process.pid])
         result = json.loads(client.stdout.readline())
-        result["server_cpu"] = cpu_seconds(server.pids) - before
+        result["server_cpu_each"] = [cpu_seconds([pid]) - was for pid, was in zip(server.pids, before)]
+        result["cse_cpu"] = cpu_seconds([self.cse_process.pid]) - cse_before
+        result["server_cpu"] = sum(result["server_cpu_each"])
         if client.wait() != 0:
             raise SystemExit("perf: the load generator failed: " + self.load_log())
         done = result["requests"] + result["handshakes"]
@@ -331,8 +334,9 @@ backend cse
             raise Refused(f"no valid answers: {result} {self.load_log()}")
         result["per_core"] = done / max(result["server_cpu"], 0.01)
         result["command"] = " ".join(arguments)
-        # The load generator, not the server, was the limit when it used its whole core and the server did not.
-        result["client_limited"] = result["client_cpu"] > 0.9 * result["seconds"] > result["server_cpu"]
+        # The load generator and the CSE, not the server, were the limit when they used their core and the server did not.
+        client = result["client_cpu"] + result["cse_cpu"]
+        result["client_limited"] = client > 0.9 * result["seconds"] > result["server_cpu"]
         return result
 
     def load_log(self):

@@ -67,4 +67,4 @@ def show_run(side, r):
     if "p50_us" in r:
         line += (f", p50 {r['p50_us']:.0f} us, p99 {r['p99_us']:.0f} us, errors {r['errors']}, sent again "
                  f"{r['retransmitted']}, lost {r['lost']}, failed handshakes {r['handshakes_failed']}")
-    print(line + (", the load generator was the limit" if r.get("client_limited") else ""))
+    print(line + (", the load generator and the CSE were the limit" if r.get("client_limited") else ""))
