@@ -29,7 +29,7 @@ static size_t put_option(uint8_t *out, unsigned *last, unsigned number, const ch
     return used + len;
 }
 
-size_t load_request_coap(const struct load_options *options, uint32_t number, uint8_t out[LOAD_REQUEST_MAX])
+size_t load_request_coap(const char *path, const char *from, uint32_t number, uint8_t out[LOAD_REQUEST_MAX])
 {
     unsigned last = 0;
     size_t used = 8;
@@ -39,7 +39,7 @@ size_t load_request_coap(const struct load_options *options, uint32_t number, ui
     out[2] = (uint8_t)(number >> 8);
     out[3] = (uint8_t)number;
     memcpy(out + 4, &number, 4);
-    const char *segment = options->path;
+    const char *segment = path;
     while (*segment != '\0') {
         if (*segment == '/') {
             segment++;
@@ -49,24 +49,24 @@ size_t load_request_coap(const struct load_options *options, uint32_t number, ui
         used += put_option(out + used, &last, OPTION_URI_PATH, segment, len);
         segment += len;
     }
-    if (options->from != NULL) {
+    if (from != NULL) {
         int len = snprintf(request_id, sizeof request_id, "r%u", number);
         used += put_option(out + used, &last, OPTION_RVI, "3", 1);
-        used += put_option(out + used, &last, OPTION_FR, options->from, strlen(options->from));
+        used += put_option(out + used, &last, OPTION_FR, from, strlen(from));
         used += put_option(out + used, &last, OPTION_RQI, request_id, (size_t)len);
     }
     return used;
 }
 
-size_t load_request_http(const struct load_options *options, uint32_t number, uint8_t out[LOAD_REQUEST_MAX])
+size_t load_request_http(const char *path, const char *from, const char *host, uint32_t number,
+                         uint8_t out[LOAD_REQUEST_MAX])
 {
     char originator[256] = "";
-    if (options->from != NULL)
-        (void)snprintf(originator, sizeof originator, "X-M2M-Origin: %s\r\nX-M2M-RI: r%u\r\nX-M2M-RVI: 3\r\n",
-                       options->from, number);
-    int len =
-        snprintf((char *)out, LOAD_REQUEST_MAX, "GET %s HTTP/1.1\r\nHost: %s\r\n%sAccept: application/json\r\n\r\n",
-                 options->path, options->target, originator);
+    if (from != NULL)
+        (void)snprintf(originator, sizeof originator, "X-M2M-Origin: %s\r\nX-M2M-RI: r%u\r\nX-M2M-RVI: 3\r\n", from,
+                       number);
+    int len = snprintf((char *)out, LOAD_REQUEST_MAX,
+                       "GET %s HTTP/1.1\r\nHost: %s\r\n%sAccept: application/json\r\n\r\n", path, host, originator);
     return len < 0 ? 0 : (size_t)len;
 }
 

@@ -1,0 +1,370 @@
+# What a measurement starts: sagate, its peers, the stand-in CSE and the load generator; and how they are observed.
+# SPDX-License-Identifier: GPL-3.0-or-later
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+PATH = "/cse-in/ae/cnt/la"
+CIPHERS = {("psk", "1.2"): "PSK-AES128-CCM-8", ("psk", "1.3"): "TLS13-AES128-GCM-SHA256",
+           ("certificate", "1.2"): "ECDHE-ECDSA-AES128-CCM-8", ("certificate", "1.3"): "TLS13-AES128-GCM-SHA256"}
+
+
+class Refused(Exception):
+    """sagate does not take this configuration, or the server this kind of device."""
+
+
+def is_free(port):
+    """For TCP and for UDP."""
+    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def cpu_seconds(pids):
+    """CPU time of these processes, user and system, to the nanosecond where the kernel counts so."""
+    total = 0.0
+    for pid in pids:
+        try:
+            tasks = os.listdir(f"/proc/{pid}/task")
+            counted = [read_text(f"/proc/{pid}/task/{task}/schedstat").split()[0] for task in tasks]
+            total += sum(int(c) for c in counted) / 1e9
+        except FileNotFoundError:
+            fields = read_text(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def read_text(path):
+    with open(path, encoding="ascii", errors="replace") as f:
+        return f.read()
+
+
+def rollup(pid):
+    """/proc/PID/smaps_rollup in bytes."""
+    lines = [line.split() for line in read_text(f"/proc/{pid}/smaps_rollup").splitlines()][1:]
+    return {fields[0].rstrip(":"): int(fields[1]) * 1024 for fields in lines}
+
+
+def memory_files(pid):
+    """{inode: bytes that it occupies} of the memfds that a process has open."""
+    found = {}
+    folder = f"/proc/{pid}/fd"
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        try:
+            if os.readlink(path).startswith("/memfd:"):
+                status = os.stat(path)
+                found[status.st_ino] = status.st_blocks * 512
+        except OSError:
+            continue  # closed meanwhile
+    return found
+
+
+def resident_bytes(pids):
+    """What these processes occupy together: shared pages once, memfds as a whole even where nobody has them mapped."""
+    sums = [rollup(pid) for pid in pids]
+    private = sum(s.get("Pss_Anon", s["Pss"]) + s.get("Pss_File", 0) for s in sums)
+    shared = sum(s.get("Pss_Shmem", 0) for s in sums)
+    files = {}
+    for pid in pids:
+        files.update(memory_files(pid))
+    return private + max(shared, sum(files.values()))
+
+
+def key_of(key_hex, number):
+    """The key of identity `number`, as sagate-load makes it."""
+    key = bytearray.fromhex(key_hex)
+    for i, byte in enumerate(number.to_bytes(4, "big")):
+        key[len(key) - 4 + i] ^= byte
+    return key.hex()
+
+
+class Server:
+    """Something that is measured: what to aim at, and whose CPU time counts."""
+
+    def __init__(self, port, pids, load, certificates=None):
+        self.port, self.pids, self.load_arguments, self.certificates = port, pids, load, certificates
+
+
+class Bench:
+    def __init__(self, args):
+        self.args = args
+        self.folder = tempfile.mkdtemp(prefix="sagate-perf-")
+        os.chmod(self.folder, 0o755)
+        self.processes = []
+        self.key = os.urandom(16).hex()
+        self.cores = sorted(os.sched_getaffinity(0))
+        self.next_port = args.ports
+        self.supervisor = self.metrics_port = None
+        self.cse = self.cse_process = None
+
+    def ports(self, count):
+        """Free ports, one behind the other, below those that the kernel gives by itself."""
+        while not all(is_free(self.next_port + i) for i in range(count)):
+            self.next_port += 1
+        self.next_port += count
+        return range(self.next_port - count, self.next_port)
+
+    # --- files and processes ---------------------------------------------------------------------------------------
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def program(self, name):
+        return os.path.join(self.args.build, name)
+
+    def write(self, name, text, mode=0o644):
+        with open(self.path(name), "w", encoding="ascii") as f:
+            f.write(text)
+        os.chmod(self.path(name), mode)
+        return self.path(name)
+
+    def start(self, command, core=None, log=None, **kwargs):
+        out = open(self.path(log or os.path.basename(command[0]) + ".log"), "ab")
+        pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
+        settings = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out, **kwargs}
+        p = subprocess.Popen(command, preexec_fn=pin, **settings)
+        self.processes.append(p)
+        return p
+
+    def end(self, p):
+        """Ends one process."""
+        if p.poll() is None:
+            p.send_signal(signal.SIGTERM)
+        try:
+            p.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            p.wait()
+
+    def stop(self):
+        for p in reversed(self.processes):
+            if p.poll() is None:
+                p.send_signal(signal.SIGTERM)
+        for p in self.processes:
+            self.end(p)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def wait_tcp(self, port):
+        for _ in range(200):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise SystemExit(f"perf: nothing listens on port {port}")
+
+    def certificates(self):
+        """A CA, a certificate of the server and one of the devices, all P-256; {"ca", "server", "device"}: (chain, key)."""
+        made = {}
+        for name in ("ca", "server", "device"):
+            key, chain = self.path(f"{name}.key"), self.path(f"{name}.pem")
+            command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                       "-keyout", key, "-out", chain, "-days", "2", "-subj", f"/CN={name}.sp.example"]
+            if name != "ca":
+                command += ["-CA", made["ca"][0], "-CAkey", made["ca"][1], "-addext", "basicConstraints=CA:FALSE"]
+            subprocess.run(command, check=True, capture_output=True)
+            os.chmod(key, 0o600)
+            made[name] = (chain, key)
+        return made
+
+    # --- servers ---------------------------------------------------------------------------------------------------
+
+    def start_cse(self):
+        self.cse = dict(zip(("http", "coap"), self.ports(2)))
+        self.cse_process = self.start([self.program("perf/sagate-perf-cse"), f"127.0.0.1:{self.cse['http']}",
+                                       f"127.0.0.1:{self.cse['coap']}"], core=self.cores[-1])
+        self.wait_tcp(self.cse["http"])
+
+    def psk(self, identities=1):
+        return ["--identity", "perf{}@sp.example", "--key-hex", self.key, "--identities", str(identities)]
+
+    def start_sagate(self, version="1.2", credential="psk", identities=1, associations=200000):
+        """(coaps, https): two servers. Refused when sagate does not take the configuration."""
+        ports = dict(zip(("coaps", "https", "metrics"), self.ports(3)))
+        made = self.certificates() if credential == "certificate" else None
+        entries = ",\n".join(f'{{ identity = "perf{i}@sp.example"; key_hex = "{key_of(self.key, i)}"; '
+                             f'ae_ids = [ "Cperf{i}" ]; }}' for i in range(identities))
+        self.write("credentials.conf", f"credentials = (\n{entries}\n);\n", 0o600)
+        certificates = named = ""
+        if made:
+            certificates = f"""certificates = ( {{ name = "perf"; chain_file = "{made['server'][0]}";
+  key_file = "{made['server'][1]}"; }} );\n"""
+            named = 'certificates = [ "perf" ]; '
+        if version != "1.2":
+            named += f'version_max = "{version}"; '
+        config = self.write("sagate.conf", f"""
+process: {{ workers = 1; pin_workers = true; log_level = "warning"; state_directory = "{self.path('state')}"; }};
+limits: {{ requests_per_association = 64; associations = {associations}; association_idle_seconds = 864000; }};
+upstreams = ( {{ name = "cse"; sp_id = "//sp.example"; cse_id = "/id-in"; requests = 4096;
+  servers = ( {{ name = "one"; http = "127.0.0.1:{self.cse['http']}"; coap = "127.0.0.1:{self.cse['coap']}"; }} ); }} );
+{certificates}listeners = ( {{ name = "coaps"; transport = "dtls"; binding = "coap"; address = "127.0.0.1"; port = {ports['coaps']};
+    upstream = "cse"; psk = true; {named}}},
+  {{ name = "https"; transport = "tls"; binding = "http"; address = "127.0.0.1"; port = {ports['https']};
+    upstream = "cse"; psk = true; }} );
+credentials_file = "{self.path('credentials.conf')}";
+control: {{ socket = "{self.path('control.sock')}"; }};
+metrics: {{ address = "127.0.0.1"; port = {ports['metrics']}; }};
+""")
+        program = self.program("controlplane/supervisor/sagate")
+        checked = subprocess.run([program, "-t", "-c", config], capture_output=True, text=True, check=False)
+        if checked.returncode != 0:
+            raise Refused((checked.stderr + checked.stdout).strip().split("\n")[-1])
+        self.supervisor = self.start([program, "-c", config], log="sagate.log")
+        self.metrics_port = ports["metrics"]
+        self.wait_ready()
+        pids = list(self.sagate_pids().values())
+        from_ = ["--from", "Cperf{}", "--path", PATH]
+        return (Server(ports["coaps"], pids, self.psk(identities) + from_, made),
+                Server(ports["https"], pids, self.psk() + from_, made))
+
+    def wait_ready(self):
+        for _ in range(600):
+            if self.supervisor.poll() is not None:
+                break
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/readyz", timeout=2) as answer:
+                    if answer.status == 200 and len(self.sagate_pids()) == 3:
+                        return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        with open(self.path("sagate.log"), encoding="utf-8") as f:
+            raise SystemExit("perf: sagate did not start:\n" + f.read())
+
+    def sagate_pids(self):
+        """{"supervisor", "control", "data"}: process IDs of those that run."""
+        pids = {"supervisor": self.supervisor.pid}
+        children = subprocess.run(["pgrep", "-P", str(self.supervisor.pid)], capture_output=True, text=True, check=False)
+        for pid in children.stdout.split():
+            try:
+                command = read_text(f"/proc/{pid}/cmdline")
+            except OSError:
+                continue
+            for role in ("control", "data"):
+                if f"--role={role}" in command:
+                    pids[role] = int(pid)
+        return pids
+
+    def metric(self, name, labels=""):
+        """The sum of the rows of sagate_NAME in which `labels` occurs."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+            rows = answer.read().decode().splitlines()
+        found = [row for row in rows if row.split("{")[0].split(" ")[0] == f"sagate_{name}" and labels in row]
+        return sum(float(row.rsplit(" ", 1)[1]) for row in found)
+
+    def start_haproxy(self):
+        port = self.ports(1)[0]
+        made = self.certificates()["server"]
+        with open(made[0], encoding="ascii") as chain, open(made[1], encoding="ascii") as key:
+            pem = self.write("haproxy.pem", chain.read() + key.read(), 0o600)
+        config = self.write("haproxy.cfg", f"""
+global
+    nbthread 1
+    ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256
+    ssl-default-bind-options ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.2
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    option http-keep-alive
+    http-reuse always
+frontend in
+    bind 127.0.0.1:{port} ssl crt {pem}
+    default_backend cse
+backend cse
+    server one 127.0.0.1:{self.cse['http']}
+""")
+        p = self.start(["haproxy", "-db", "-f", config], core=self.cores[0])
+        self.wait_tcp(port)
+        return Server(port, [p.pid], ["--from", "Cperf0", "--path", PATH])
+
+    def start_libcoap(self, tls):
+        """libcoap's example server; it takes its key as text, and any identity."""
+        plain, port = self.ports(2)
+        p = self.start([f"coap-server-{tls}", "-A", "127.0.0.1", "-p", str(plain), "-k", self.key, "-h", "sagate"],
+                       core=self.cores[0])
+        time.sleep(0.5)
+        if p.poll() is not None:
+            raise SystemExit(f"perf: coap-server-{tls} did not start")
+        return Server(port, [p.pid], ["--identity", "perf", "--key-hex", self.key.encode().hex(), "--path", "/"])
+
+    def start_forwarder(self):
+        port = self.ports(1)[0]
+        p = self.start([self.program("perf/sagate-perf-forward"), f"127.0.0.1:{port}", f"127.0.0.1:{self.cse['coap']}"],
+                       core=self.cores[0])
+        time.sleep(0.5)
+        if p.poll() is not None:
+            raise SystemExit("perf: the UDP forwarder did not start")
+        return Server(port, [p.pid], ["--security", "none", "--from", "Cperf0", "--path", PATH])
+
+    # --- load ------------------------------------------------------------------------------------------------------
+
+    def load_command(self, server, arguments):
+        return [self.program("perf/sagate-load"), "--target", f"127.0.0.1:{server.port}"] + server.load_arguments + arguments
+
+    def load(self, server, arguments):
+        """Loads a server for a time; the result of sagate-load, with what the server used meanwhile."""
+        command = self.load_command(server, ["--seconds", str(self.args.seconds), "--window",
+                                             str(self.args.connections)] + arguments)
+        client = self.start(command, core=self.cores[-1], stdout=subprocess.PIPE, text=True)
+        if not client.stdout.readline():
+            raise Refused("the load generator ended early: " + self.load_log())
+        before = [cpu_seconds([pid]) for pid in server.pids]
+        cse_before = cpu_seconds([self.cse_process.pid])
+        result = json.loads(client.stdout.readline())
+        result["server_cpu_each"] = [cpu_seconds([pid]) - was for pid, was in zip(server.pids, before)]
+        result["cse_cpu"] = cpu_seconds([self.cse_process.pid]) - cse_before
+        result["server_cpu"] = sum(result["server_cpu_each"])
+        if client.wait() != 0:
+            raise SystemExit("perf: the load generator failed: " + self.load_log())
+        done = result["requests"] + result["handshakes"]
+        if done == 0 or result["refused"] > 0:
+            raise Refused(f"no valid answers: {result} {self.load_log()}")
+        result["per_core"] = done / max(result["server_cpu"], 0.01)
+        result["command"] = " ".join(arguments)
+        # The load generator and the CSE, not the server, were the limit when they used their core and the server did not.
+        client = result["client_cpu"] + result["cse_cpu"]
+        result["client_limited"] = client > 0.9 * result["seconds"] > result["server_cpu"]
+        return result
+
+    def load_log(self):
+        with open(self.path("sagate-load.log"), encoding="utf-8", errors="replace") as f:
+            return f.read()[-300:].strip()
+
+
+class Holder:
+    """A load generator that holds associations and takes orders; see perf/tasks.c."""
+
+    def __init__(self, bench, server, arguments):
+        self.process = bench.start(bench.load_command(server, ["--mode", "hold"] + arguments), core=bench.cores[-1],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, text=True)
+        self.established = self.result()
+
+    def result(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("perf: the load generator ended early")
+        return json.loads(line)
+
+    def order(self, text):
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
+        return self.result()
+
+    def end(self):
+        result = self.order("end")
+        if self.process.wait() != 0:
+            raise SystemExit("perf: the load generator failed")
+        return result

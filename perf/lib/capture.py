@@ -1,0 +1,106 @@
+# A capture of what the server sends, and the search for repeated nonces in it.
+# SPDX-License-Identifier: GPL-3.0-or-later
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import time
+
+SNAPSHOT = 128  # bytes of a packet: link, IP and UDP headers, record header, explicit nonce
+LINK_HEADERS = {1: 14, 113: 16, 276: 20}  # Ethernet, Linux cooked 1 and 2
+HANDSHAKE, CID_RECORD, SERVER_HELLO = 22, 25, 2
+
+
+def available():
+    """True when tcpdump is there; root gets it from the distribution."""
+    if shutil.which("tcpdump"):
+        return True
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    print("perf: installing tcpdump from the distribution", flush=True)
+    subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "tcpdump"], check=False, capture_output=True,
+                   env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
+    return shutil.which("tcpdump") is not None
+
+
+class Capture:
+    """Packets from a port of 127.0.0.1, into a file."""
+
+    def __init__(self, bench, port):
+        self.path, self.log = bench.path("capture.pcap"), bench.path("tcpdump.log")
+        self.process = bench.start(["tcpdump", "-i", "lo", "-n", "-s", str(SNAPSHOT), "-B", "262144", "-Z", "root", "-w",
+                                    self.path, f"udp and src host 127.0.0.1 and src port {port}"], log="tcpdump.log")
+        for _ in range(200):
+            if "listening on" in self.output() or self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+
+    def output(self):
+        with open(self.log, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def stop(self):
+        """Ends it; the number of packets that the kernel could not keep."""
+        time.sleep(1)  # what is under way to it
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+        dropped = re.search(r"(\d+) packets? dropped by kernel", self.output())
+        return int(dropped[1]) if dropped else 0
+
+
+def packets(path):
+    """(link type, bytes) of every packet of a pcap file."""
+    with open(path, "rb") as f:
+        head = f.read(24)
+        order = "<" if head[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
+        link = struct.unpack(order + "I", head[20:24])[0]
+        while len(record := f.read(16)) == 16:
+            length = struct.unpack(order + "IIII", record)[2]
+            yield link, f.read(length)
+
+
+def datagrams(path):
+    """((address, port) of the receiver, payload) of every UDP datagram over IPv4; the payload may be cut off."""
+    for link, packet in packets(path):
+        at = LINK_HEADERS[link]
+        if len(packet) < at + 28 or packet[at] >> 4 != 4 or packet[at + 9] != 17:
+            continue
+        udp = at + (packet[at] & 0x0F) * 4
+        yield (packet[at + 16:at + 20], packet[udp + 2:udp + 4]), packet[udp + 8:]
+
+
+def records(payload, cid_bytes):
+    """(type, epoch, sequence number, start of the body) of each DTLS 1.2 record of a datagram."""
+    while len(payload) >= 13 and payload[1:3] == b"\xfe\xfd":
+        header = 13 + (cid_bytes if payload[0] == CID_RECORD else 0)
+        if len(payload) < header:
+            return
+        length = int.from_bytes(payload[header - 2:header], "big")
+        yield (payload[0], int.from_bytes(payload[3:5], "big"), int.from_bytes(payload[5:11], "big"),
+               payload[header:header + length])
+        payload = payload[header + length:]
+
+
+def search(path, cid_bytes=0):
+    """Looks for an (epoch, sequence number) or an explicit nonce that a receiver got twice under the same keys."""
+    seen = {}
+    found = {"records": 0, "receivers": 0, "repeats": 0, "unreadable": 0}
+    for receiver, payload in datagrams(path):
+        if payload and payload[0] & 0xE0 == 0x20:
+            found["unreadable"] += 1  # DTLS 1.3: its numbers are encrypted
+        for kind, epoch, sequence, body in records(payload, cid_bytes):
+            if epoch == 0:
+                if kind == HANDSHAKE and body[:1] == bytes([SERVER_HELLO]):
+                    seen.pop(receiver, None)  # new keys
+                continue
+            found["records"] += 1
+            numbers = seen.setdefault(receiver, set())
+            # The numbers and the explicit nonces that they come with, each in a set of its own.
+            number, nonce = (epoch, sequence), body[:8]
+            if number in numbers or nonce in numbers:
+                found["repeats"] += 1
+            numbers.update((number, nonce))
+    found["receivers"] = len(seen)
+    return found

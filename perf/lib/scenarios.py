@@ -1,0 +1,262 @@
+# The scenarios of perf/run. Each takes the bench and the command line, and returns (figures, notes).
+# SPDX-License-Identifier: GPL-3.0-or-later
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import time
+
+import capture
+import figures
+from bench import CIPHERS, Holder, Refused, cpu_seconds, resident_bytes
+
+COAP_UNIT = "CoAP requests per CPU second"
+HANDSHAKE_UNIT = "handshakes per CPU second"
+LIBCOAPS = ("openssl", "gnutls")
+
+
+def per_core(results):
+    return statistics.median(r["per_core"] for r in results)
+
+
+def repeat(bench, runs):
+    """{name: results} of {name: function}: one after the other, as often as was asked for."""
+    results = {name: [] for name in runs}
+    for _ in range(bench.args.repetitions):
+        for name, run in runs.items():
+            results[name].append(run())
+    return results
+
+
+def faster(results):
+    """The better of libcoap's servers."""
+    tls = max(LIBCOAPS, key=lambda name: per_core(results[name]))
+    return tls, results[tls]
+
+
+def suite(args, credential="psk", version="1.2"):
+    return ["--security", f"dtls{version}", "--cipher", CIPHERS[(credential, version)]] + (
+        ["--no-cid"] if args.no_cid else ["--cid", str(args.cid)])
+
+
+def suite_of_libcoap():
+    """It has no Connection IDs, which the load generator's library wants to be told."""
+    return ["--security", "dtls1.2", "--cipher", CIPHERS[("psk", "1.2")], "--no-cid"]
+
+
+def cid_notes(args, result):
+    """Says so when what was asked for is not what was measured."""
+    if args.no_cid or result["with_cid"] > 0 or result["handshakes"] == 0:
+        return []
+    return ["sagate agreed to no Connection ID: ours is without"]
+
+
+def quick(bench, args):
+    bench.start_cse()
+    coaps, https = bench.start_sagate()
+    libcoap = bench.start_libcoap("openssl")
+    haproxy = bench.start_haproxy()
+    devices = ["--devices", str(args.connections)]
+    tls = ["--security", "tls1.2", "--cipher"]
+    runs = repeat(bench, {
+        "sagate_coap": lambda: bench.load(coaps, suite(args) + devices),
+        "libcoap": lambda: bench.load(libcoap, suite_of_libcoap() + devices),
+        "sagate_https": lambda: bench.load(https, tls + ["PSK-AES128-GCM-SHA256"]),
+        "haproxy": lambda: bench.load(haproxy, tls + ["ECDHE-ECDSA-AES128-GCM-SHA256"])})
+    return [
+        figures.compared("forward_vs_libcoap", COAP_UNIT, runs["sagate_coap"], runs["libcoap"],
+                         "libcoap's DTLS server that answers by itself"),
+        figures.compared("requests_vs_haproxy", "HTTPS requests per CPU second", runs["sagate_https"], runs["haproxy"],
+                         "HAProxy, one thread, to the same CSE"),
+    ], []
+
+
+def coap(bench, args):
+    bench.start_cse()
+    coaps, _ = bench.start_sagate(identities=args.identities)
+    forwarder = bench.start_forwarder()
+    devices = ["--devices", str(args.connections)]
+    runs = {"sagate": lambda: bench.load(coaps, suite(args) + devices),
+            "forwarder": lambda: bench.load(forwarder, devices)}
+    for tls in LIBCOAPS:
+        server = bench.start_libcoap(tls)
+        runs[tls] = lambda server=server: bench.load(server, suite_of_libcoap() + devices)
+    results = repeat(bench, runs)
+    tls, libcoap = faster(results)
+    return [
+        figures.compared("forward_vs_udp", COAP_UNIT, results["sagate"], results["forwarder"],
+                         "a plain UDP forwarder on the same io driver, to the same CSE", "ratio >= 0.6"),
+        figures.compared("forward_vs_libcoap", COAP_UNIT, results["sagate"], libcoap,
+                         f"libcoap's DTLS server ({tls}) that answers by itself", "ratio >= 2.5"),
+    ], []
+
+
+def wolfssl(bench, args, version, made):
+    """wolfSSL's server side in memory."""
+    command = [bench.program("perf/sagate-perf-wolfssl"), "--seconds", str(args.seconds), "--security", f"dtls{version}",
+               "--cipher", CIPHERS[("certificate" if made else "psk", version)]] + (["--no-cid"] if args.no_cid else [])
+    if made:
+        command += ["--trust", made["ca"][0], "--certificate", made["server"][0], "--key", made["server"][1],
+                    "--device-certificate", made["device"][0], "--device-key", made["device"][1]]
+    core = bench.cores[0]
+    done = subprocess.run(command, capture_output=True, text=True, check=False,
+                          preexec_fn=lambda: os.sched_setaffinity(0, {core}))
+    if done.returncode != 0:
+        raise SystemExit("perf: " + done.stderr.strip())
+    result = json.loads(done.stdout)
+    result["per_core"] = result["handshakes"] / max(result["server_cpu"], 0.01)
+    return result
+
+
+def handshake(bench, args):
+    bench.start_cse()
+    kind, version, credential = args.credential, args.version, args.credential
+    label = {"psk": "psk_ccm8" if version == "1.2" else "psk_ecdhe_dtls13",
+             "certificate": "mutual_p256" if version == "1.2" else "mutual_p256_dtls13"}[kind]
+    try:
+        server, _ = bench.start_sagate(version, credential, identities=args.identities)
+    except Refused as refused:
+        return [], [f"{label}: sagate does not take DTLS {version} with this credential: {refused}"]
+    made = server.certificates
+    mode = ["--mode", "handshake", "--devices", str(args.devices)]
+    if made:
+        server.load_arguments = ["--certificate", made["device"][0], "--certificate-key", made["device"][1],
+                                 "--trust", made["ca"][0]]
+    runs = {"sagate": lambda: bench.load(server, mode + suite(args, credential, version)),
+            "wolfssl": lambda: wolfssl(bench, args, version, made)}
+    if kind == "psk" and version == "1.2":
+        for tls in LIBCOAPS:
+            libcoap = bench.start_libcoap(tls)
+            runs[tls] = lambda libcoap=libcoap: bench.load(libcoap, mode + suite_of_libcoap())
+    try:
+        results = repeat(bench, runs)
+    except Refused as refused:
+        return [], [f"{label}: {refused}"]
+    if made and bench.metric("handshakes_total", 'result="ok",framework="certificate"') == 0:
+        return [], [f"{label}: sagate does not ask devices for a certificate"]
+    goal = {"psk": "ratio >= 0.6", "certificate": "ratio >= 0.8"}[kind]
+    found = [figures.compared(f"{label}_vs_wolfssl", HANDSHAKE_UNIT, results["sagate"], results["wolfssl"],
+                              "wolfSSL's server side in memory, with cookie and Connection ID", goal)]
+    if "gnutls" in results:
+        tls, libcoap = faster(results)
+        found.append(figures.compared(f"{label}_vs_libcoap", HANDSHAKE_UNIT, results["sagate"], libcoap,
+                                      f"libcoap's DTLS server ({tls}), through sockets", "ratio >= 3"))
+    return found, cid_notes(args, results["sagate"][0])
+
+
+def held_bytes(bench, args):
+    """What a held WOLFSSL object occupies."""
+    command = [bench.program("perf/sagate-perf-wolfssl"), "--seconds", "0.1", "--hold", "1000"]
+    done = subprocess.run(command + (["--no-cid"] if args.no_cid else []), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)["held_bytes"]
+
+
+def establish(bench, args, server):
+    return Holder(bench, server, suite(args) + ["--devices", str(args.associations), "--window", str(args.window),
+                                                "--tries", "4"])
+
+
+def idle(bench, args):
+    bench.start_cse()
+    server, _ = bench.start_sagate(identities=args.identities, associations=args.associations * 11 // 10 + 1000)
+    time.sleep(1)
+    before = resident_bytes(server.pids)
+    holder = establish(bench, args, server)
+    count = holder.established["established"]
+    time.sleep(args.settle)
+    after = resident_bytes(server.pids)
+    on_server = bench.metric("associations")
+    cpu = cpu_seconds(server.pids)
+    sampled = holder.order(f"sample {args.sample} {args.connections} 4")
+    holder.end()
+    size = min(args.sample, max(count - 1, 1))
+    reference = held_bytes(bench, args)
+    raw = {"before": before, "after": after, "established": holder.established, "associations_metric": on_server,
+           "sampled": sampled, "server_cpu_of_sample": cpu_seconds(server.pids) - cpu}
+    of_reference = "a held WOLFSSL object (heap bytes)"
+    notes = [f"{count} associations of {args.identities} identities, established in "
+             f"{holder.established['seconds']:.1f} s; sagate counts {on_server:.0f}; "
+             f"resident before {before}, after {after} bytes"]
+    notes += cid_notes(args, holder.established)
+    if on_server < count:
+        notes.append("sagate holds fewer associations than were established: the figure is per established one")
+    return [
+        figures.measured("bytes_per_association", "resident bytes", [(after - before) / count], "ours <= 512", reference,
+                         of_reference, raw),
+        figures.measured("bytes_per_association_absolute", "resident bytes, what sagate needs by itself included",
+                         [after / count], None, reference, of_reference),
+        figures.measured("answered", "part of the sample, without another handshake", [sampled["answered"] / size],
+                         "ours == 1", raw={"sample": size}),
+        figures.measured("nonces_repeated", "records", [sampled["nonce_repeats"]], "ours == 0"),
+    ], notes
+
+
+def kill_data(bench):
+    """kill -9; the moment before, by CLOCK_MONOTONIC, once the process is gone."""
+    pid = bench.sagate_pids()["data"]
+    moment = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    while True:
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+                if f.read().rsplit(")", 1)[1].split()[0] in "ZX":
+                    return moment
+        except OSError:
+            return moment
+
+
+def restart_once(bench, holder):
+    """Kills the data process under load; (seconds until an old association is served, what the prober saw)."""
+    holder.order("load")
+    time.sleep(random.uniform(0.5, 1.5))
+    moment = kill_data(bench)
+    probed = holder.order("probe 15")
+    time.sleep(4)  # what was lost inside the process is sent again after 2 s
+    holder.order("rest")
+    return (probed["at_us"] / 1e6 - moment if probed["answered"] else None), probed
+
+
+def restart(bench, args):
+    bench.start_cse()
+    server, _ = bench.start_sagate(identities=args.identities, associations=args.associations * 11 // 10 + 1000)
+    holder = establish(bench, args, server)
+    ended = 'result="ok"'
+    before = bench.metric("handshakes_total", ended)
+    capturing = capture.Capture(bench, server.port) if capture.available() else None
+    notes = cid_notes(args, holder.established)
+    if not capturing:
+        notes.append("nonces_repeated_captured: there is no tcpdump")
+    seconds, probes = [], []
+    for _ in range(args.repetitions):
+        took, probed = restart_once(bench, holder)
+        seconds.append(took)
+        probes.append(probed)
+    alive = None not in seconds
+    size = min(args.sample, args.associations - 1) if alive else min(1000, args.associations - 1)
+    sampled = holder.order(f"sample {size} {args.connections if alive else size} {4 if alive else 1}")
+    after = bench.metric("handshakes_total", ended)
+    last = holder.end()
+    # A data process that begins to count anew has counted no more than what came after it started.
+    needed = max(after - before if after >= before else after, last["again"])
+    raw = {"probes": probes, "sampled": sampled, "last": last, "handshakes_before": before, "handshakes_after": after,
+           "associations_metric": bench.metric("associations")}
+    if alive:
+        found = [figures.measured("seconds_to_serve", "s", seconds, "ours < 2", raw=raw)]
+    else:
+        notes.append("seconds_to_serve: existing associations were not served within 15 s of the kill")
+        found = [figures.made("seconds_to_serve", "s", None, goal="ours < 2", raw=raw)]
+    found += [figures.measured("handshakes_needed", f"handshakes, for a sample of {size} and the load meanwhile", [needed],
+                               "ours == 0"),
+              figures.measured("answered", "part of the sample, without another handshake", [sampled["answered"] / size],
+                               "ours == 1"),
+              figures.measured("nonces_repeated", "records, seen by the devices", [last["nonce_repeats"]], "ours == 0")]
+    if capturing:
+        dropped = capturing.stop()
+        searched = capture.search(capturing.path, args.cid)
+        searched["packets_dropped"] = dropped
+        notes.append(f"capture: {searched}")
+        found.append(figures.measured("nonces_repeated_captured", "records in the capture", [searched["repeats"]],
+                                      "ours == 0", raw={"capture": searched}))
+    return found, notes
