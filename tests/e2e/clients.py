@@ -535,12 +535,21 @@ class UdpRelay:
         self.front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.front.bind(("127.0.0.1", 0))
         self.port = self.front.getsockname()[1]
-        self.back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.back.connect(self.target)
+        self.back = self._toward_server()
         self.client, self.counts, self.seen = None, [0, 0], []
         self.thread = threading.Thread(target=self._loop, daemon=True)
         self.thread.start()
         t.defer(lambda failed: self.close())
+
+    def _toward_server(self):
+        back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        back.connect(self.target)
+        return back
+
+    def rebind(self):
+        """From now on the server sees another port; to be called by the hook."""
+        self.back.close()
+        self.back = self._toward_server()
 
     def _loop(self):
         while self.running:

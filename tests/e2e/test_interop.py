@@ -2,10 +2,7 @@
 # and without Connection ID, with and without resumption.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from lib import DEV1, Failure, Sagate, Skip, check, equal
-from peers import Row, ask
-
-# What sagate has; rows that need something else are left out.
-AVAILABLE = set()
+from peers import AVAILABLE, Row, ask
 
 # --- The table. A suite that is missing for a client is one that it does not have. -----------------------------------
 
