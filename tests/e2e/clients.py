@@ -459,27 +459,29 @@ class UdpCoap(CoapEndpoint):
         self.socket.close()
 
 
-class DtlsCoap(CoapEndpoint):
-    """CoAP through "openssl s_client -dtls1_2". Its standard input and output are a socket that keeps the bounds of
-    messages, so each of ours becomes one record, and each record comes to us as one."""
+class ProgramCoap(CoapEndpoint):
+    """CoAP through a client program. Its standard input and output are a socket that keeps the bounds of messages, so
+    each of ours becomes one record, and each record comes to us as one."""
 
-    def __init__(self, t, port, credential, cipher="PSK-AES128-CCM8", extra=()):
+    def __init__(self, t, argv, name="dtls"):
         super().__init__()
-        need("openssl")
-        argv = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-dtls1_2", "-psk", credential.hex,
-                "-psk_identity",
-                credential.identity, "-cipher", f"{cipher}:@SECLEVEL=0", "-quiet", "-timeout", *extra]
-        self.log = open(t.dir / "dtls.client.log", "ab")
+        self.name, self.log_path = name, t.dir / f"{name}.client.log"
+        self.log = open(self.log_path, "ab")
+        self.log_start = self.log.tell()
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=self.log)
+        self.process = subprocess.Popen([str(a) for a in argv], stdin=theirs, stdout=theirs, stderr=self.log)
         theirs.close()
         t.defer(lambda failed: self.close())
+
+    def told(self):
+        """What it has written to standard error."""
+        return self.log_path.read_bytes()[self.log_start:].decode(errors="replace")
 
     def send(self, data):
         try:
             self.socket.send(data)
         except OSError:
-            raise Closed("openssl s_client has ended") from None
+            raise Closed(f"{self.name} has ended") from None
 
     def datagram(self, seconds):
         self.socket.settimeout(max(0.01, seconds))
@@ -515,6 +517,16 @@ class DtlsCoap(CoapEndpoint):
         self.log.close()
 
 
+class DtlsCoap(ProgramCoap):
+    """CoAP through "openssl s_client -dtls1_2" with a pre-shared key."""
+
+    def __init__(self, t, port, credential, cipher="PSK-AES128-CCM8", extra=()):
+        need("openssl")
+        super().__init__(t, ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-dtls1_2", "-psk", credential.hex,
+                             "-psk_identity", credential.identity, "-cipher", f"{cipher}:@SECLEVEL=0", "-quiet",
+                             "-timeout", *extra])
+
+
 class UdpRelay:
     """Stands between a client and a UDP port. hook(number, to_server, data) returns the datagrams to pass on."""
 
@@ -523,12 +535,21 @@ class UdpRelay:
         self.front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.front.bind(("127.0.0.1", 0))
         self.port = self.front.getsockname()[1]
-        self.back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.back.connect(self.target)
+        self.back = self._toward_server()
         self.client, self.counts, self.seen = None, [0, 0], []
         self.thread = threading.Thread(target=self._loop, daemon=True)
         self.thread.start()
         t.defer(lambda failed: self.close())
+
+    def _toward_server(self):
+        back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        back.connect(self.target)
+        return back
+
+    def rebind(self):
+        """From now on the server sees another port; to be called by the hook."""
+        self.back.close()
+        self.back = self._toward_server()
 
     def _loop(self):
         while self.running:

@@ -148,7 +148,8 @@ class Context:
         return process
 
     def run(self, argv, timeout=20, **kwargs):
-        return subprocess.run([str(a) for a in argv], capture_output=True, timeout=timeout, **kwargs)
+        argv = [a if isinstance(a, bytes) else str(a) for a in argv]
+        return subprocess.run(argv, capture_output=True, timeout=timeout, **kwargs)
 
 
 def settle(seconds=0.3):
