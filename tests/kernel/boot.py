@@ -13,7 +13,8 @@ import time
 import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
-MODULES = ["ghash-generic", "gcm", "ccm", "ctr", "cmac", "chacha_generic", "poly1305_generic", "chacha20poly1305", "tls"]
+MODULES = ["ghash-generic", "gcm", "ccm", "ctr", "cmac", "chacha", "chacha_generic", "poly1305_generic", "chacha20poly1305",
+           "tls"]
 SCRATCH = "/run/tests"  # not /tmp: sagate itself may have been built there
 MS_NOSUID, MS_NODEV, POWER_OFF, FINIT_MODULE = 2, 4, 0x4321FEDC, 313
 sys.dont_write_bytecode = True

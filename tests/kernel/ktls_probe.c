@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // "ok" means yes, "-" that it is no question there; anything else is the error that came instead, and "stalled" that
-// nothing came. Where the question is which error comes, the answer is its name.
+// nothing came; EINTR, that a call waited which should not have. Where the question is which error comes, the answer is
+// its name.
 #include "ktls_probe.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@ static const struct cipher ciphers[] = {
 };
 static const uint16_t versions[] = {TLS_1_2_VERSION, TLS_1_3_VERSION};
 
-enum { CIPHERS = sizeof ciphers / sizeof *ciphers, VERSIONS = 2, PROBE_SECONDS = 8 };
+enum { CIPHERS = sizeof ciphers / sizeof *ciphers, VERSIONS = 2, PROBE_SECONDS = 15 };
 
 static int ask_keys(struct pair *pair)
 {
@@ -219,7 +220,7 @@ const struct probe probes_plain[] = {
     {"keys for sending alone, received bytes stay raw", ask_transmit_only, 0},
     {"record types by sendmsg and recvmsg", ask_types, 0},
     {"error of recv at an alert", ask_alert_recv, 0},
-    {"recvmsg gets that alert afterwards", ask_alert_again, 0},
+    {"recvmsg gets an alert after recv's error", ask_alert_again, 0},
     {"empty record is passed over by recv", ask_empty, 0},
     {"records that came before the keys", ask_early, 0},
     {"layer after the peer's end", ask_after_end, 0},
@@ -269,15 +270,15 @@ static void answer(const struct probe *probe, size_t cipher, uint16_t version, c
 
 static void print_list(const char *title, const struct probe *probe)
 {
-    printf("\n%-50s", title);
+    printf("\n%-56s", title);
     for (size_t i = 0; i < CIPHERS * VERSIONS; i++)
         printf("%-12s", ciphers[i / VERSIONS].name);
-    printf("\n%-50s", "");
+    printf("\n%-56s", "");
     for (size_t i = 0; i < CIPHERS * VERSIONS; i++)
         printf("%-12s", versions[i % VERSIONS] == TLS_1_2_VERSION ? "1.2" : "1.3");
     printf("\n");
     for (; probe->name != NULL; probe++) {
-        printf("%-50s", probe->name);
+        printf("%-56s", probe->name);
         for (size_t i = 0; i < CIPHERS * VERSIONS; i++) {
             char cell[24];
             fflush(stdout);

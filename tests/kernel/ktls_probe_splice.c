@@ -6,11 +6,13 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 enum { TOTAL = 1 << 20, CHUNK = 65536, SMALL = 5000 };
@@ -233,6 +235,46 @@ static int ask_records(struct pair *pair)
     return rc != 0 ? rc : count <= 8 ? 0 : -E2BIG;
 }
 
+static void interrupt(int number)
+{
+    (void)number;
+}
+
+// Splices into a TLS socket whose peer does not read, until it takes no more; `flags` are those of the socket. A call
+// that waits is interrupted.
+static int fill(struct pair *pair, int flags)
+{
+    int ends[2];
+    static const uint8_t data[CHUNK];
+    if (pipe(ends) < 0 || fcntl(pair->left, F_SETFL, flags) < 0)
+        return -errno;
+    struct sigaction action = {.sa_handler = interrupt};
+    struct itimerval timer = {.it_value.tv_usec = 500000, .it_interval.tv_usec = 100000};
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &timer, NULL);
+    for (size_t put = 0; put < 64 * TOTAL;) {
+        if (write(ends[1], data, CHUNK) != CHUNK)
+            return -errno;
+        for (size_t left = CHUNK; left > 0;) {
+            ssize_t moved = splice(ends[0], NULL, pair->left, NULL, left, SPLICE_F_NONBLOCK);
+            if (moved <= 0)
+                return moved < 0 ? -errno : -EPIPE;
+            left -= (size_t)moved;
+            put += (size_t)moved;
+        }
+    }
+    return 0;
+}
+
+static int ask_full(struct pair *pair)
+{
+    return fill(pair, 0);
+}
+static int ask_full_nonblock(struct pair *pair)
+{
+    return fill(pair, O_NONBLOCK);
+}
+
 const struct probe probes_splice[] = {
     {"1 MiB from TLS to plain, splice", ask_out_call, 0},
     {"1 MiB from plain to TLS, splice", ask_in_call, 0},
@@ -241,8 +283,10 @@ const struct probe probes_splice[] = {
     {"splice of a part of a record, recv of the rest", ask_part, 0},
     {"recv of a part of a record, splice of the rest", ask_after_recv, 0},
     {"error of splice at an alert", ask_alert, 0},
-    {"recvmsg gets that alert afterwards", ask_alert_again, 0},
+    {"recvmsg gets an alert after splice's error", ask_alert_again, 0},
     {"error of splice without waiting, nothing there", ask_nothing, 0},
+    {"splice into a full socket, SPLICE_F_NONBLOCK", ask_full, 0},
+    {"splice into a full socket, O_NONBLOCK", ask_full_nonblock, 0},
     {"1 MiB by sendfile", ask_sendfile, 0},
     {"64 KiB of a pipe become few records", ask_records, 0},
     {NULL, NULL, 0},

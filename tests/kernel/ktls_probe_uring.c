@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "ktls_probe.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <liburing.h>
 #include <stdbool.h>
@@ -61,6 +62,20 @@ static struct io_uring_cqe ring_next(struct ring *ring)
     return copy;
 }
 
+// The threads of this process; io_uring's workers are among them.
+static int threads(void)
+{
+    int count = 0;
+    DIR *folder = opendir("/proc/self/task");
+    if (folder == NULL)
+        return -errno;
+    while (readdir(folder) != NULL)
+        count++;
+    closedir(folder);
+    return count - 2;
+}
+
+// To a reader that is slow to begin, through a small buffer, so that the request has to wait.
 static int ask_send(struct pair *pair, bool zero_copy)
 {
     struct ring ring;
@@ -69,8 +84,12 @@ static int ask_send(struct pair *pair, bool zero_copy)
     if (rc != 0 || data == NULL)
         return rc != 0 ? rc : -ENOMEM;
     pair_fill(data, TOTAL, 0);
-    if (fork() == 0)
+    int small = 32768;
+    setsockopt(pair->left, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+    if (fork() == 0) {
+        usleep(50000);
         _exit(-pair_drain(pair->right, TOTAL));
+    }
     for (size_t sent = 0; sent < TOTAL;) {
         struct io_uring_sqe *sqe = io_uring_get_sqe(&ring.uring);
         if (zero_copy)
@@ -84,6 +103,8 @@ static int ask_send(struct pair *pair, bool zero_copy)
             ring_next(&ring);
         sent += (size_t)cqe.res;
     }
+    if (threads() != 1)
+        return -EUSERS;
     int status;
     wait(&status);
     return WIFEXITED(status) ? -WEXITSTATUS(status) : -ECANCELED;
@@ -316,6 +337,93 @@ static int ask_armed_before(struct pair *pair)
     return cqe.res < 0 ? cqe.res : cqe.res == 100 ? pair_check(ring.bytes, 100, 0) : -EBADMSG;
 }
 
+// A record of 100 bytes as it goes over the line, for a receiver with the keys of `pair`.
+static int sealed(struct pair *pair, uint8_t *data, size_t size)
+{
+    struct pair other = *pair;
+    int rc = pair_connect(&other.left, &other.right);
+    if (rc == 0)
+        rc = pair_layer(other.left);
+    if (rc == 0)
+        rc = pair_install(&other, other.left, TLS_TX);
+    if (rc == 0)
+        rc = pair_feed(other.left, 100, 100);
+    if (rc != 0)
+        return rc;
+    ssize_t got = recv(other.right, data, size, 0);
+    return got < 0 ? -errno : (int)got;
+}
+
+// Looks at the ring for 60 ms. 0, or what came.
+static int quiet(struct ring *ring)
+{
+    for (size_t i = 0; i < 6; i++) {
+        io_uring_submit_and_get_events(&ring->uring);
+        if (io_uring_cq_ready(&ring->uring) > 0)
+            return -EBADMSG;
+        usleep(10000);
+    }
+    return threads() == 1 ? 0 : -EUSERS;
+}
+
+// Sends a part of a record, makes the request before or after it, and sends the rest. A request that waits meanwhile
+// must take no thread of the kernel, and must come to its end.
+static int part_then_rest(struct ring *ring, const int *ends, const uint8_t *record, size_t size, bool multishot,
+                          bool late)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < 2; i++) {
+        if ((i == 1) == late) {
+            if (multishot)
+                arm(ring, ends[1], NULL);
+            else
+                io_uring_prep_recv(io_uring_get_sqe(&ring->uring), ends[1], ring->bytes, BUFFER_SIZE, 0);
+        } else if (send(ends[0], record, 12, MSG_NOSIGNAL) < 0) {
+            return -errno;
+        }
+        rc = quiet(ring);
+    }
+    if (rc == 0 && send(ends[0], record + 12, size - 12, MSG_NOSIGNAL) < 0)
+        rc = -errno;
+    if (rc != 0)
+        return rc;
+    struct io_uring_cqe cqe = ring_next(ring);
+    return cqe.res < 0 ? cqe.res : cqe.res == 100 ? pair_check(ring->bytes, 100, 0) : -EBADMSG;
+}
+
+static int ask_part_of(struct pair *pair, bool multishot, bool late)
+{
+    struct ring ring;
+    uint8_t record[256];
+    int ends[2];
+    int size = sealed(pair, record, sizeof record);
+    int rc = size < 0 ? size : ring_open(&ring);
+    if (rc == 0)
+        rc = pair_connect(&ends[0], &ends[1]);
+    if (rc == 0)
+        rc = pair_layer(ends[1]);
+    if (rc == 0)
+        rc = pair_install(pair, ends[1], TLS_RX);
+    return rc == 0 ? part_then_rest(&ring, ends, record, (size_t)size, multishot, late) : rc;
+}
+
+static int ask_part(struct pair *pair)
+{
+    return ask_part_of(pair, false, false);
+}
+static int ask_part_multishot(struct pair *pair)
+{
+    return ask_part_of(pair, true, false);
+}
+static int ask_part_late(struct pair *pair)
+{
+    return ask_part_of(pair, false, true);
+}
+static int ask_part_multishot_late(struct pair *pair)
+{
+    return ask_part_of(pair, true, true);
+}
+
 const struct probe probes_uring[] = {
     {"1 MiB by send", ask_send_plain, 0},
     {"1 MiB by send_zc", ask_send_zc, 0},
@@ -328,5 +436,9 @@ const struct probe probes_uring[] = {
     {"1 MiB by multishot recvmsg", ask_recvmsg_multishot, 0},
     {"alert by sendmsg", ask_sendmsg_alert, 0},
     {"multishot recv that waits already when keys come", ask_armed_before, 0},
+    {"recv, then a part of a record: no thread", ask_part, 0},
+    {"multishot recv, then a part of a record: no thread", ask_part_multishot, 0},
+    {"a part of a record, then recv: no thread", ask_part_late, 0},
+    {"a part of a record, then multishot recv: no thread", ask_part_multishot_late, 0},
     {NULL, NULL, 0},
 };
