@@ -107,6 +107,7 @@ static void what_does_not_fit_is_noticed(void)
     store_rig_reopen(&rig);
     CU_ASSERT_EQUAL(rig.found, STORE_REBUILT);
     CU_ASSERT_EQUAL(store_count(rig.store), 92);
+    rig.options.lock = true;
     store_head(rig.store, one)->principal = 1000;
     store_head(rig.store, two)->listener = 9;
     store_rig_reopen(&rig);
