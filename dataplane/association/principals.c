@@ -107,18 +107,13 @@ static uint32_t take_number(struct store *store)
 {
     struct region_header *header = store->header;
     uint32_t principal = header->principals_free;
-    struct region_principal *handle = principal_at(store, principal);
+    const struct region_principal *handle = principal_at(store, principal);
     if (handle != NULL && handle->block == 0) {
         header->principals_free = handle->first;
-    } else {
-        header->principals_free = 0; // the end, or damaged
-        if (header->principals_used >= store->max)
-            return 0;
-        principal = ++header->principals_used;
-        handle = &store->principals[principal - 1];
+        return principal;
     }
-    *handle = (struct region_principal){0};
-    return principal;
+    header->principals_free = 0; // the end, or damaged
+    return header->principals_used < store->max ? ++header->principals_used : 0;
 }
 
 static void free_number(struct store *store, uint32_t principal)
@@ -134,7 +129,7 @@ static uint32_t create(struct store *store, struct slice credential_id, struct s
         return 0;
     const uint32_t block = write_block(store, credential_id, packed);
     if (block != 0 && index_insert(&store->by_name, hash_id(store, credential_id), principal)) {
-        store->principals[principal - 1].block = block;
+        store->principals[principal - 1] = (struct region_principal){.block = block};
         return principal;
     }
     if (block != 0)

@@ -80,8 +80,9 @@ enum store_found {
 // Maps and checks a region; slots that were taken but not published are freed, those that were busy too. Nothing in a
 // region, however damaged, makes this or what follows leave its memory or go on without end. SAGATE_OK with *store and
 // what was found; SAGATE_ENOMEM; SAGATE_ESYS (mmap; errno); SAGATE_EINVAL (options, or a memfd that is too small). That
-// locking failed is no error: see store_locked. Clearing needs fallocate(2), or else writes to every page of what it
-// clears; locking needs mlock2(2).
+// locking failed is no error: see store_locked. Clearing gives the memory back with madvise(2), or fallocate(2) where
+// it is locked; without either all of it is written to. Locking needs mlock2(2), and RLIMIT_MEMLOCK for all of the
+// region. Whoever made the memfd must keep it from shrinking (F_SEAL_SHRINK).
 int store_open(const struct store_options *options, struct store **store, enum store_found *found);
 bool store_locked(const struct store *store);
 void store_close(struct store *store); // unmaps; the region stays as it is. NULL is allowed

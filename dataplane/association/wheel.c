@@ -48,7 +48,7 @@ void wheel_unlink(struct store *store, store_slot slot)
         previous->wheel_next = behind;
     else if (*list == slot)
         *list = behind;
-    else if (store->header->wheel_pending == slot)
+    if (store->header->wheel_pending == slot)
         store->header->wheel_pending = behind;
     if (next != NULL)
         next->wheel_prev = previous == NULL ? 0 : head->wheel_prev;

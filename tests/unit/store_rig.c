@@ -55,8 +55,10 @@ struct address store_rig_peer(uint32_t number)
 
 struct slice store_rig_name(uint32_t number)
 {
-    static char name[32];
-    return slice_of(name, (size_t)snprintf(name, sizeof name, "10-device%u", number));
+    static char names[4][32];
+    static unsigned next;
+    char *name = names[next++ % 4];
+    return slice_of(name, (size_t)snprintf(name, sizeof names[0], "10-device%u", number));
 }
 
 struct slice store_rig_principal(uint32_t number, size_t len)

@@ -21,7 +21,7 @@ void store_rig_free(struct store_rig *rig);
 
 // The address of peer `number`: every third IPv6, every ninth of them link-local.
 struct address store_rig_peer(uint32_t number);
-// "10-device<number>", and a packed principal of at least `len` bytes; both in static memory.
+// "10-device<number>", and a packed principal of at least `len` bytes; in static memory, for four calls and for one.
 struct slice store_rig_name(uint32_t number);
 struct slice store_rig_principal(uint32_t number, size_t len);
 

@@ -316,7 +316,10 @@ static void another_region_is_refused(void)
     CU_ASSERT_PTR_NULL(store_listener_address(rig.store, 0));
     CU_ASSERT_NOT_EQUAL(memcmp(secret, store_secret(rig.store, 0), sizeof secret), 0);
     rig.options.connection_id_bytes = 4;
+    rig.options.lock = true;
     store_rig_reopen(&rig);
+    CU_ASSERT_EQUAL(store_count(rig.store), 0);
+    CU_ASSERT_EQUAL(store_walk(rig.store, &(uint64_t){0}, &(size_t){100}), 0);
     CU_ASSERT_EQUAL(rig.found, STORE_REFUSED);
     rig.options.max = 49;
     store_rig_reopen(&rig);

@@ -107,6 +107,7 @@ static void what_does_not_fit_is_noticed(void)
     store_rig_reopen(&rig);
     CU_ASSERT_EQUAL(rig.found, STORE_REBUILT);
     CU_ASSERT_EQUAL(store_count(rig.store), 92);
+    rig.options.lock = true;
     store_head(rig.store, one)->principal = 1000;
     store_head(rig.store, two)->listener = 9;
     store_rig_reopen(&rig);
@@ -284,13 +285,14 @@ static void damage(struct store *store)
 {
     for (uint32_t i = 1 + any(12); i > 0; i--) {
         uint8_t *at = any_byte(store);
-        if (any(3) == 0)
+        if (any(3) == 0) {
             *at ^= (uint8_t)(1U << any(8));
-        else if (any(2) == 0)
+        } else if (any(2) == 0) {
             *at = (uint8_t)any(256);
-        else // a whole number: a small one, or any
-            memcpy((uint8_t *)((uintptr_t)at & ~(uintptr_t)3), &(uint32_t){any(2) == 0 ? any(400) : any(UINT32_MAX)},
-                   4);
+        } else { // a whole number: a small one, or any
+            const uint32_t number = any(any(2) == 0 ? 400 : UINT32_MAX);
+            memcpy((uint8_t *)((uintptr_t)at & ~(uintptr_t)3), &number, sizeof number);
+        }
     }
 }
 
