@@ -12,8 +12,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#pragma weak store_bytes
-
 enum { PAGE = 4096, STRIDE = (int)((sizeof(struct stats) + PAGE - 1) / PAGE * PAGE) };
 
 void memory_init(struct memory *memory)
@@ -46,7 +44,7 @@ int memory_make(struct memory *memory, unsigned workers, unsigned associations)
     if (stats == MAP_FAILED)
         return SAGATE_ESYS;
     memory->stats = stats;
-    memory->store_len = store_bytes == NULL ? PAGE : store_bytes(associations);
+    memory->store_len = store_bytes(associations);
     for (unsigned i = 0; i < workers; i++) {
         memory->stores[i] = make_store(memory->store_len);
         if (memory->stores[i] < 0)

@@ -374,7 +374,8 @@ struct association *lifetime_datagrams(struct pending *pending, enum framework f
         store_release(worker->store, slot);
         return NULL;
     }
-    struct association *association = attach(worker, slot, listener, principal_reference(principal));
+    struct association *association =
+        attach(worker, slot, listener, principal == NULL ? NULL : principal_reference(principal));
     if (association == NULL) {
         lifetime_release(worker, slot);
         return NULL;
