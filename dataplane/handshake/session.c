@@ -57,7 +57,8 @@ static void keep_sealed(struct session *session, uint8_t cid_len, struct slice r
     while (session->sealed_len + record.len > sizeof session->sealed) {
         struct slice rest = slice_of(session->sealed, session->sealed_len);
         struct dtls13_record oldest;
-        (void)dtls13_next(cid_len, &rest, &oldest);
+        if (dtls13_next(cid_len, &rest, &oldest) != SAGATE_OK)
+            rest.len = 0;
         memmove(session->sealed, rest.data, rest.len);
         session->sealed_len = rest.len;
     }

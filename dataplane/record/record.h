@@ -1,4 +1,4 @@
-// Records of an established association: opens what came, seals what goes (buffers in, buffers out, no I/O). DTLS 1.2
+// Records of an established association: opens what came, seals what goes (buffers in, buffers out, no I/O). DTLS
 // with an AEAD suite is folded: traffic keys instead of a WOLFSSL object, in a place that may outlive the process. All
 // else stays on its object. One thread.
 // SPDX-License-Identifier: GPL-3.0-or-later
