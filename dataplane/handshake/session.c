@@ -89,8 +89,7 @@ static void note_sent(struct session *session, struct slice datagram)
 {
     struct slice rest = datagram;
     struct peek_record record;
-    while (rest.len > 0 && rest.data[0] <= PEEK_TYPE_APPLICATION && peek_dtls_record(&rest, &record) == SAGATE_OK &&
-           record.epoch == 0) {
+    while (peek_dtls_record(&rest, &record) == SAGATE_OK && record.epoch == 0) {
         session->next_sequence = record.sequence + 1;
         datagram = rest;
     }

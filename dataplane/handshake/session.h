@@ -43,14 +43,15 @@ struct session {
     // last records that were encrypted, but for long ones.
     uint8_t sealed[SESSION_SEALED_MAX];
     size_t sealed_len;
-    uint64_t traffic_sealed; // DTLS 1.3: records sent in epoch 3
-    bool server_hello;       // a ServerHello was sent (stream),
-    bool psk_accepted;       // and took the PSK (TLS 1.3)
-    void *owner;             // the struct handshake while there is one, for the PSK callbacks
+    bool server_hello; // a ServerHello was sent (stream),
+    bool psk_accepted; // and took the PSK (TLS 1.3)
+    void *owner;       // the struct handshake while there is one, for the PSK callbacks
     // (D)TLS 1.3: the first application traffic secrets (RFC 8446 7.1), wiped with the session.
     uint8_t client_secret[SESSION_SECRET_MAX], server_secret[SESSION_SECRET_MAX];
-    size_t secret_len;                            // 0: none yet
-    uint8_t handshake_secret[SESSION_SECRET_MAX]; // the server's, to read what is in `sealed`
+    size_t secret_len; // 0: none yet
+    // DTLS 1.3: the server's secret of the handshake, to read what is in `sealed`; and the records sent in epoch 3.
+    uint8_t handshake_secret[SESSION_SECRET_MAX];
+    uint64_t traffic_sealed;
 };
 
 // A session over a new object of `context`: NULL when memory is short. Free with session_free (NULL is allowed).
