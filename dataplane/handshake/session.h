@@ -16,8 +16,8 @@
 enum {
     SESSION_INPUT_MAX = 64 * 1024,   // received and not yet read
     SESSION_PENDING_MAX = 64 * 1024, // produced, and refused by the sink, beyond what one seal makes
-    SESSION_SEALED_MAX = 1024,       // records sealed last
-    SESSION_SEALED_ONE = 320,        // longest of them: a NewSessionTicket
+    SESSION_SEALED_MAX = 2048,       // records sealed last: a NewSessionTicket, ACKs, a Finished
+    SESSION_SEALED_HANDSHAKE = 128,  // DTLS 1.3: longest of them in epoch 2
     SESSION_SECRET_MAX = 48,
 };
 
@@ -40,7 +40,7 @@ struct session {
     struct peek_record last;
     uint64_t next_sequence; // DTLS, epoch 0: behind the last record sent
     // DTLS 1.2: the encrypted records of the last datagram sent that had any; none when they were longer. DTLS 1.3: the
-    // last records that were encrypted, but for long ones.
+    // last records that were encrypted, but for long ones of the handshake.
     uint8_t sealed[SESSION_SEALED_MAX];
     size_t sealed_len;
     bool server_hello; // a ServerHello was sent (stream),

@@ -68,7 +68,7 @@ static void read_ack(struct record_flight *flight, const uint8_t *ack, size_t le
 // False when it does not open, or its number is not the one that it should have.
 static bool read_sealed(struct told *told, struct record_flight *flight, const struct dtls13_record *record)
 {
-    uint8_t bytes[SESSION_SEALED_ONE];
+    uint8_t bytes[SESSION_SEALED_MAX];
     struct dtls13_opened opened;
     bool traffic = record->epoch_bits == DTLS13_EPOCH_FIRST;
     enum dtls13_verdict verdict =

@@ -263,7 +263,7 @@ static void lost_ack_of_the_last_flight_is_repeated(void)
 // However many tickets the library has sent: numbers of records and messages go on where it was.
 static void numbers_go_on_after_many_tickets(void)
 {
-    for (int count = 1; count <= 12; count++) {
+    for (int count = 1; count <= 20; count++) {
         struct pair pair;
         struct memory memory = {0};
         const struct record_place place = {.flight = &memory.flight, .keys = &memory.keys};
