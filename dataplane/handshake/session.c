@@ -52,12 +52,13 @@ static int receive(WOLFSSL *ssl, char *buffer, int size, void *context)
 // DTLS 1.3: keeps a record that was sealed, in place of the oldest.
 static void keep_sealed(struct session *session, uint8_t cid_len, struct slice record)
 {
-    if (record.len > SESSION_SEALED_ONE)
+    if (record.len > sizeof session->sealed)
         return;
     while (session->sealed_len + record.len > sizeof session->sealed) {
         struct slice rest = slice_of(session->sealed, session->sealed_len);
         struct dtls13_record oldest;
-        (void)dtls13_next(cid_len, &rest, &oldest);
+        if (dtls13_next(cid_len, &rest, &oldest) != SAGATE_OK)
+            rest.len = 0;
         memmove(session->sealed, rest.data, rest.len);
         session->sealed_len = rest.len;
     }
@@ -76,9 +77,10 @@ static bool note_unified(struct session *session, struct slice datagram)
     while (dtls13_next((uint8_t)cid_len, &datagram, &record) == SAGATE_OK) {
         if (record.clear)
             continue;
-        if (record.epoch_bits == DTLS13_EPOCH_FIRST)
-            session->traffic_sealed++;
-        keep_sealed(session, (uint8_t)cid_len, record.whole);
+        bool traffic = record.epoch_bits == DTLS13_EPOCH_FIRST;
+        session->traffic_sealed += traffic ? 1 : 0;
+        if (traffic || record.whole.len <= SESSION_SEALED_HANDSHAKE)
+            keep_sealed(session, (uint8_t)cid_len, record.whole);
     }
     return true;
 }

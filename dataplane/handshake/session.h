@@ -16,8 +16,8 @@
 enum {
     SESSION_INPUT_MAX = 64 * 1024,   // received and not yet read
     SESSION_PENDING_MAX = 64 * 1024, // produced, and refused by the sink, beyond what one seal makes
-    SESSION_SEALED_MAX = 1024,       // records sealed last
-    SESSION_SEALED_ONE = 320,        // longest of them: a NewSessionTicket
+    SESSION_SEALED_MAX = 2048,       // records sealed last: a NewSessionTicket, ACKs, a Finished
+    SESSION_SEALED_HANDSHAKE = 128,  // DTLS 1.3: longest of them in epoch 2
     SESSION_SECRET_MAX = 48,
 };
 
@@ -41,18 +41,19 @@ struct session {
     struct peek_record last;
     uint64_t next_sequence; // DTLS, epoch 0: behind the last record sent
     // DTLS 1.2: the encrypted records of the last datagram sent that had any; none when they were longer. DTLS 1.3: the
-    // last records that were encrypted, but for long ones. Stream: the last record of the handshake.
+    // last records that were encrypted, but for long ones of the handshake. Stream: the last record of the handshake.
     uint8_t sealed[SESSION_SEALED_MAX];
     size_t sealed_len;
-    uint64_t traffic_sealed; // DTLS 1.3: records sent in epoch 3
-    bool server_hello;       // a ServerHello was sent,
-    bool psk_accepted;       // and took the PSK ((D)TLS 1.3)
-    void *owner;             // the struct handshake while there is one, for the PSK callbacks
-    const char *psk_suite;   // DTLS 1.3 without an owner: the suite that a PSK of the hello in hand would go with
+    bool server_hello;     // a ServerHello was sent,
+    bool psk_accepted;     // and took the PSK ((D)TLS 1.3)
+    void *owner;           // the struct handshake while there is one, for the PSK callbacks
+    const char *psk_suite; // DTLS 1.3 without an owner: the suite that a PSK of the hello in hand would go with
     // (D)TLS 1.3: the first application traffic secrets (RFC 8446 7.1), wiped with the session.
     uint8_t client_secret[SESSION_SECRET_MAX], server_secret[SESSION_SECRET_MAX];
-    size_t secret_len;                            // 0: none yet
-    uint8_t handshake_secret[SESSION_SECRET_MAX]; // the server's, to read what is in `sealed`
+    size_t secret_len; // 0: none yet
+    // DTLS 1.3: the server's secret of the handshake, to read what is in `sealed`; and the records sent in epoch 3.
+    uint8_t handshake_secret[SESSION_SECRET_MAX];
+    uint64_t traffic_sealed;
 };
 
 // A session over a new object of `context`: NULL when memory is short. Free with session_free (NULL is allowed).

@@ -1,5 +1,6 @@
 // Taking the secrets of DTLS 1.3 out of a WOLFSSL object, and what may follow the handshake: ACKs, key updates, other
-// messages (RFC 9147 7, 8, 9).
+// messages (RFC 9147 7, 8, 9). There is no timer here: a KeyUpdate is sent again with later records, and a
+// NewSessionTicket of the library that was lost is not.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/clock.h"
 #include "common/error.h"
@@ -39,6 +40,7 @@ static bool take_keys(struct dtls13 *state, const struct session *session)
 // What the records that the library has sealed last tell: read from the newest back to our Finished.
 struct told {
     bool finished, acked;
+    bool message_known;
     uint16_t message; // message_seq of the newest message
     uint64_t traffic; // records in epoch 3
     struct dtls13 peer, peer_handshake;
@@ -66,7 +68,7 @@ static void read_ack(struct record_flight *flight, const uint8_t *ack, size_t le
 // False when it does not open, or its number is not the one that it should have.
 static bool read_sealed(struct told *told, struct record_flight *flight, const struct dtls13_record *record)
 {
-    uint8_t bytes[SESSION_SEALED_ONE];
+    uint8_t bytes[SESSION_SEALED_MAX];
     struct dtls13_opened opened;
     bool traffic = record->epoch_bits == DTLS13_EPOCH_FIRST;
     enum dtls13_verdict verdict =
@@ -82,6 +84,7 @@ static bool read_sealed(struct told *told, struct record_flight *flight, const s
     if (verdict == DTLS13_MESSAGE && opened.len >= MESSAGE_HEADER) {
         uint16_t message = (uint16_t)number_get(bytes + 4, 2);
         told->message = message > told->message ? message : told->message;
+        told->message_known = true;
         told->finished = bytes[0] == FINISHED;
     }
     secret_zero(bytes, sizeof bytes);
@@ -99,7 +102,7 @@ static bool read_all_sealed(struct told *told, struct record_flight *flight, con
     while (count > 0 && !told->finished)
         if (!read_sealed(told, flight, &records[--count]))
             return false;
-    return told->finished;
+    return told->message_known;
 }
 
 bool fold13_take(struct fold *fold, const struct session *session)

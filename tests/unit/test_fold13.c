@@ -2,6 +2,7 @@
 // lost, alerts, and what is unwanted.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
+#include "dataplane/record/adopt.h"
 #include "tests/unit/dtls_pair.h"
 #include "tests/unit/unit.h"
 
@@ -256,6 +257,39 @@ static void lost_ack_of_the_last_flight_is_repeated(void)
         CU_ASSERT_TRUE(pair->client_done);
         CU_ASSERT_TRUE(pair_echo(pair, 100));
         pair_close(pair);
+    }
+}
+
+// However many tickets the library has sent: numbers of records and messages go on where it was.
+static void numbers_go_on_after_many_tickets(void)
+{
+    for (int count = 1; count <= 20; count++) {
+        struct pair pair;
+        struct memory memory = {0};
+        const struct record_place place = {.flight = &memory.flight, .keys = &memory.keys};
+        const struct dtls13 *state = &memory.keys.dtls13;
+        CU_ASSERT_TRUE_FATAL(pair_open(&pair, &kinds[7]));
+        for (int i = 1; i < count; i++)
+            CU_ASSERT_EQUAL(wolfSSL_send_SessionTicket(pair.session->ssl), WOLFSSL_SUCCESS);
+        pair.record = record_adopt(pair.session);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(pair.record);
+        pair.session = NULL;
+        CU_ASSERT_EQUAL_FATAL(record_kind(pair.record), RECORD_DTLS13);
+        record_settle(pair.record, &place);
+        CU_ASSERT_EQUAL(state->next_out & 0xffff, 1U + (unsigned)count); // the ACK as well
+        for (int i = 0; i <= count; i++)
+            CU_ASSERT_EQUAL(client_reads(&pair), 0);
+        while (pair.to_server.first != NULL)
+            CU_ASSERT_EQUAL(server_reads(&pair), SAGATE_AGAIN); // ACKs of the tickets
+        CU_ASSERT_TRUE(pair_echo(&pair, 10));
+        CU_ASSERT_EQUAL(wolfSSL_update_keys(pair.client), WOLFSSL_SUCCESS);
+        CU_ASSERT_EQUAL(server_reads(&pair), SAGATE_AGAIN);
+        CU_ASSERT_EQUAL(client_reads(&pair), 0);
+        CU_ASSERT_EQUAL(client_reads(&pair), 0);
+        CU_ASSERT_EQUAL(server_reads(&pair), SAGATE_AGAIN);
+        CU_ASSERT_EQUAL(state->next_out >> 48, 4);
+        CU_ASSERT_TRUE(pair_echo(&pair, 10));
+        pair_close(&pair);
     }
 }
 
@@ -565,6 +599,7 @@ static const struct unit_test tests[] = {
     {"keys are updated before their limit", keys_are_updated_before_their_limit},
     {"update of ours is followed", update_of_ours_is_followed},
     {"lost ACK of the last flight is repeated", lost_ack_of_the_last_flight_is_repeated},
+    {"numbers go on after many tickets", numbers_go_on_after_many_tickets},
     {"records of the handshake draw a few ACKs", records_of_the_handshake_draw_a_few_acks},
     {"messages are taken once and in order", messages_are_taken_once_and_in_order},
     {"flood of updates ends the association", flood_of_updates_ends_the_association},
