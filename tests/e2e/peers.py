@@ -281,7 +281,7 @@ def mbedtls(t, s, row, rqis):
     """The program sends the same request each time, so there is one identifier for both."""
     options = {"debug_level": 3}
     if row.resume:
-        options["reconnect"] = 1
+        options.update(reconnect=1, new_session_tickets=1)
     elif row.dtls:
         options["exchanges"] = 2
     request = coap_request(rqis[0]) if row.dtls else http_request(rqis[0], True)

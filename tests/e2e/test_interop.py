@@ -84,7 +84,7 @@ def rows_of(client):
     yield Row(client, "DTLS1.2", psk12, DEV1, resume=True, needs=["dtls_tickets"])
     yield Row(client, "TLS1.3", PSK_TLS13[client][0], DEV1, resume=True, needs=["tickets"])
     yield Row(client, "TLS1.2", ECDSA_TLS12[client][0], resume=True, needs=["tickets"])
-    yield Row(client, "TLS1.3", PSK_TLS13[client][0], resume=True, needs=["tickets"])
+    yield Row(client, "TLS1.3", CERTIFICATE_TLS13[client][0], resume=True, needs=["tickets"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -92,6 +92,7 @@ def rows_of(client):
 
 def run_row(t, s, number, row):
     rqis = [f"{number}.one", f"{number}.two"]
+    resumed = s.metric("handshakes_resumed_total")
     told = ask(t, s, row, rqis)
     # Mbed TLS's client repeats its one request; over TLS without resumption it has only one.
     if row.client == "Mbed TLS":
@@ -103,6 +104,7 @@ def run_row(t, s, number, row):
         equal(told.cid_sent, CONNECTION_ID_BYTES if issued else 0, "length of the Connection ID that the client writes")
     if told.resumed is not None:
         equal(told.resumed, row.resume, "resumed")
+    equal(s.metric("handshakes_resumed_total") - resumed, int(row.resume), "resumed, as sagate counts")
     seen = [record["from"] for rqi in dict.fromkeys(rqis) for record in s.cse.records(rqi=rqi)]
     if row.credential:
         check(seen and set(seen) == {"Cdev1"}, f"originators at the CSE: {seen}")
