@@ -1,5 +1,6 @@
 # Clients of other (D)TLS libraries, driven alike: a Row says what to offer, ask() does the requests and tells what came.
 # SPDX-License-Identifier: GPL-3.0-or-later
+import contextlib
 import pathlib
 import re
 import subprocess
@@ -131,27 +132,52 @@ def connections(log, count):
     return [dict(re.findall(r"(\w+)=(\w+)", line)) for line in lines]
 
 
+class WolfsslHttp:
+    """wolfSSL's client over TLS."""
+
+    def __init__(self, t, s, row):
+        self.path = t.dir / "wolfssl.client.log"
+        self.start = self.path.stat().st_size if self.path.exists() else 0
+        self.stream = pipe_client(t, wolfssl_argv(t, s, row), "wolfssl")
+
+    def told(self):
+        return self.path.read_bytes()[self.start:].decode(errors="replace")
+
+    def order(self, order, word):
+        """Returns when the order is carried out, so that it cannot run into the next request."""
+        count = self.told().count(word)
+        self.stream.send(order)
+        wait_for(lambda: self.told().count(word) > count, order.decode())
+
+    def answer(self, rqi):
+        return http_answer(self.stream.request("GET", "/cse-in", origin="Cdev1", rqi=rqi))
+
+    def close(self):
+        self.stream.close()
+
+
+class WolfsslDatagrams(WolfsslCoap):
+    """The same over DTLS."""
+
+    def order(self, order, word):
+        self.send(order)
+
+    def answer(self, rqi):
+        return coap_answer(self.request("get", "cse-in", origin="Cdev1", rqi=rqi))
+
+
+def wolfssl_client(t, s, row):
+    return (WolfsslDatagrams if row.dtls else WolfsslHttp)(t, s, row)
+
+
 def wolfssl(t, s, row, rqis):
-    answers = []
-    if row.dtls:
-        client = WolfsslCoap(t, s, row)
-        with client:
-            for n, rqi in enumerate(rqis):
-                if n == 1 and row.resume:
-                    client.send(b"!reconnect")
-                answers.append(coap_answer(client.request("get", "cse-in", origin="Cdev1", rqi=rqi)))
-            told = connections(client.told, 1 + row.resume)
-    else:
-        path = t.dir / "wolfssl.client.log"
-        start = path.stat().st_size if path.exists() else 0
-        stream = pipe_client(t, wolfssl_argv(t, s, row), "wolfssl")
-        with stream:
-            for n, rqi in enumerate(rqis):
-                if n == 1 and row.resume:
-                    stream.send(b"!reconnect")
-                    wait_for(lambda: path.read_bytes()[start:].count(b"connected") == 2, "the second association")
-                answers.append(http_answer(stream.request("GET", "/cse-in", origin="Cdev1", rqi=rqi)))
-            told = connections(lambda: path.read_bytes()[start:].decode(), 1 + row.resume)
+    answers, client = [], wolfssl_client(t, s, row)
+    with contextlib.closing(client):
+        for n, rqi in enumerate(rqis):
+            if n == 1 and row.resume:
+                client.order(b"!reconnect", "connected")
+            answers.append(client.answer(rqi))
+        told = connections(client.told, 1 + row.resume)
     return Told(answers, int(told[0]["cid_sent"]), told[-1]["resumed"] == "yes")
 
 

@@ -1,8 +1,10 @@
 # Devices that are not wolfSSL on both ends: each client, version and suite that client and sagate have in common, with
 # and without Connection ID, with and without resumption.
 # SPDX-License-Identifier: GPL-3.0-or-later
+import contextlib
+
 from lib import DEV1, Failure, Sagate, Skip, check, equal
-from peers import AVAILABLE, Row, ask
+from peers import AVAILABLE, Row, ask, wolfssl_client
 
 # --- The table. A suite that is missing for a client is one that it does not have. -----------------------------------
 
@@ -178,3 +180,25 @@ def test_mbedtls_tls12(t):
 
 def test_mbedtls_tls13(t):
     run_rows(t, "Mbed TLS", "TLS1.3")
+
+
+def key_updates(t, version):
+    """The client changes its keys and asks for sagate's to be changed (RFC 8446 4.6.3, RFC 9147 8)."""
+    s = Sagate(t)
+    for suite in PSK_TLS13["wolfSSL"]:
+        with contextlib.closing(wolfssl_client(t, s, Row("wolfSSL", version, suite, DEV1))) as client:
+            for n in range(4):
+                equal(client.answer(f"{suite}.{n}"), (2000, f"{suite}.{n}"))
+                client.order(b"!rekey", "rekeyed")
+            equal(client.answer("last"), (2000, "last"))
+    equal(s.metric("handshakes_total", result="ok"), len(PSK_TLS13["wolfSSL"]))
+
+
+def test_key_updates_tls13(t):
+    key_updates(t, "TLS1.3")
+
+
+def test_key_updates_dtls13(t):
+    if "dtls13" not in AVAILABLE:
+        raise Skip("sagate does not have this yet")
+    key_updates(t, "DTLS1.3")

@@ -5,7 +5,7 @@
 // Each read of standard input becomes one record, each record one write to standard output: with a socket that keeps
 // the bounds of messages (SOCK_SEQPACKET) that holds for datagrams too. A message that begins with '!' is an order:
 //   !reconnect   ends the association and begins another from a new address, resuming the session when it can
-//   !rekey       updates the keys (version 1.3)
+//   !rekey       updates the keys (version 1.3), and tells so on standard error
 // The end of the input ends the association. Each association is told by a line on standard error:
 //   connected DTLSv1.2 TLS_PSK_WITH_AES_128_CCM_8 cid_sent=8 cid_received=0 resumed=no
 #include <wolfssl/options.h>
@@ -194,7 +194,9 @@ static void take_order(struct peer *peer, const char *order)
     if (strcmp(order, "!reconnect") == 0) {
         end(peer);
         start(peer);
-    } else if (strcmp(order, "!rekey") != 0 || wolfSSL_update_keys(peer->ssl) != WOLFSSL_SUCCESS) {
+    } else if (strcmp(order, "!rekey") == 0 && wolfSSL_update_keys(peer->ssl) == WOLFSSL_SUCCESS) {
+        (void)fprintf(stderr, "rekeyed\n");
+    } else {
         fail(order, 0);
     }
 }
