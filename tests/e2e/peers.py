@@ -18,12 +18,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 class Row:
     """One line of the table: a client, a version, a suite, a credential (None: the peer knows only the certificate of
-    sagate), the Connection ID that the client wants to be sent (None: no extension), and whether the second request
-    goes over a resumed session. `needs` names features without which the line is left out."""
+    sagate), the Connection ID that the client wants to be sent (None: no extension), whether the second request goes
+    over a resumed session, and whether a key of version 1.3 is used together with ECDHE (psk_dhe_ke) or alone (psk_ke).
+    `needs` names features without which the line is left out."""
 
-    def __init__(self, client, version, suite, credential=None, cid=None, resume=False, needs=()):
+    def __init__(self, client, version, suite, credential=None, cid=None, resume=False, ecdhe=True, needs=()):
         self.client, self.version, self.suite, self.credential = client, version, suite, credential
-        self.cid, self.resume, self.needs = cid, resume, set(needs)
+        self.cid, self.resume, self.ecdhe, self.needs = cid, resume, ecdhe, set(needs)
 
     @property
     def dtls(self):
@@ -33,7 +34,7 @@ class Row:
         words = [self.client, self.version, self.suite, "psk" if self.credential else "certificate"]
         if self.cid is not None:
             words.append(f"cid={self.cid.hex() or 'empty'}")
-        return " ".join(words + ["resumed"] * self.resume)
+        return " ".join(words + ["psk_ke"] * (not self.ecdhe) + ["resumed"] * self.resume)
 
 
 class Told:
@@ -115,7 +116,7 @@ def wolfssl_argv(t, s, row, host="127.0.0.1", port=None):
         argv += ["--ca", s.chain, "--server-name", "cse.example"]
     if row.cid is not None:
         argv += ["--cid", row.cid.hex()]
-    return argv + ["--tickets"] * row.resume
+    return argv + ["--tickets"] * row.resume + ["--no-ecdhe"] * (not row.ecdhe)
 
 
 class WolfsslCoap(ProgramCoap):
@@ -292,7 +293,7 @@ def mbedtls_argv(s, row, request, port=None, **options):
     if row.credential:
         settings.update(psk=row.credential.hex, psk_identity=row.credential.identity)
         if row.version == "TLS1.3":
-            settings["tls13_kex_modes"] = "psk_ephemeral" # sagate asks for forward secrecy
+            settings["tls13_kex_modes"] = "psk_ephemeral" if row.ecdhe else "psk"
     else:
         settings.update(ca_file=s.chain, auth_mode="required")
     if row.cid is not None:

@@ -40,6 +40,9 @@ PSK_TLS13 = {
     "Mbed TLS": ["TLS1-3-AES-128-GCM-SHA256", "TLS1-3-CHACHA20-POLY1305-SHA256", "TLS1-3-AES-128-CCM-SHA256",
                  "TLS1-3-AES-128-CCM-8-SHA256"],
 }
+# Without (EC)DHE; s_client of OpenSSL 3.0 cannot be told to offer nothing else.
+PSK_ONLY_TLS13 = {"wolfSSL": "TLS13-AES128-GCM-SHA256", "GnuTLS": "PSK AES-128-GCM AEAD",
+                  "Mbed TLS": "TLS1-3-AES-128-GCM-SHA256"}
 CERTIFICATE_TLS13 = {
     "wolfSSL": PSK_TLS13["wolfSSL"] + ["TLS13-AES256-GCM-SHA384"],
     "OpenSSL": PSK_TLS13["OpenSSL"] + ["TLS_AES_256_GCM_SHA384"],
@@ -60,7 +63,7 @@ def of_dtls12(suites):
 CIDS = {"wolfSSL": [b"", b"\x0a\x1b\x2c\x3d", bytes(range(1, 11))],
         "Mbed TLS": [b"", b"\x0a\x1b\x2c\x3d", bytes(range(1, 17))]}
 CID_LONGEST = 10
-CONNECTION_ID_BYTES = 8 # of those that sagate issues, as long as the configuration says nothing else
+CONNECTION_ID_BYTES = 8  # of those that sagate issues, as long as the configuration says nothing else
 
 
 def rows_of(client):
@@ -78,7 +81,10 @@ def rows_of(client):
                 yield Row(client, "DTLS1.3", suite, credential, needs=["dtls13"])
                 for cid in CIDS[client]:
                     yield Row(client, "DTLS1.3", suite, credential, cid=cid, needs=["dtls13", "cid"])
+    if client in PSK_ONLY_TLS13:
+        yield Row(client, "TLS1.3", PSK_ONLY_TLS13[client], DEV1, ecdhe=False)
     if client == "wolfSSL":
+        yield Row(client, "DTLS1.3", PSK_ONLY_TLS13[client], DEV1, ecdhe=False, needs=["dtls13"])
         yield Row(client, "DTLS1.3", PSK_TLS13[client][0], DEV1, resume=True, needs=["dtls13", "dtls_tickets"])
     # Resumption: tickets (RFC 5077 and RFC 8446 4.6.1).
     psk12 = of_dtls12(PSK_TLS12[client])[0]
