@@ -85,9 +85,15 @@ class Nat(Namespace):
         equal(done.returncode, 0, f"nft ({told})")
         self.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
 
+    def mappings(self):
+        done = subprocess.run([*self.prefix, "cat", "/proc/sys/net/netfilter/nf_conntrack_count"], capture_output=True)
+        equal(done.returncode, 0, f"number of mappings ({done.stderr.decode()})")
+        return int(done.stdout)
+
     def rebind(self, address):
-        """Another outside address; the kernel forgets the mappings of the one before."""
+        """Another outside address; the kernel forgets the mappings of the one before, but not at once."""
         self.run("ip", "address", "flush", "dev", self.device)
+        wait_for(lambda: self.mappings() == 0, "the NAT has forgotten its mappings")
         self.run("ip", "address", "add", address, "dev", self.device)
 
 

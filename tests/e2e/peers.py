@@ -1,5 +1,6 @@
 # Clients of other (D)TLS libraries, driven alike: a Row says what to offer, ask() does the requests and tells what came.
 # SPDX-License-Identifier: GPL-3.0-or-later
+import contextlib
 import pathlib
 import re
 import subprocess
@@ -17,12 +18,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 class Row:
     """One line of the table: a client, a version, a suite, a credential (None: the peer knows only the certificate of
-    sagate), the Connection ID that the client wants to be sent (None: no extension), and whether the second request
-    goes over a resumed session. `needs` names features without which the line is left out."""
+    sagate), the Connection ID that the client wants to be sent (None: no extension), whether the second request goes
+    over a resumed session, and whether a key of version 1.3 is used together with ECDHE (psk_dhe_ke) or alone (psk_ke).
+    `needs` names features without which the line is left out."""
 
-    def __init__(self, client, version, suite, credential=None, cid=None, resume=False, needs=()):
+    def __init__(self, client, version, suite, credential=None, cid=None, resume=False, ecdhe=True, needs=()):
         self.client, self.version, self.suite, self.credential = client, version, suite, credential
-        self.cid, self.resume, self.needs = cid, resume, set(needs)
+        self.cid, self.resume, self.ecdhe, self.needs = cid, resume, ecdhe, set(needs)
 
     @property
     def dtls(self):
@@ -32,7 +34,7 @@ class Row:
         words = [self.client, self.version, self.suite, "psk" if self.credential else "certificate"]
         if self.cid is not None:
             words.append(f"cid={self.cid.hex() or 'empty'}")
-        return " ".join(words + ["resumed"] * self.resume)
+        return " ".join(words + ["psk_ke"] * (not self.ecdhe) + ["resumed"] * self.resume)
 
 
 class Told:
@@ -114,7 +116,7 @@ def wolfssl_argv(t, s, row, host="127.0.0.1", port=None):
         argv += ["--ca", s.chain, "--server-name", "cse.example"]
     if row.cid is not None:
         argv += ["--cid", row.cid.hex()]
-    return argv + ["--tickets"] * row.resume
+    return argv + ["--tickets"] * row.resume + ["--no-ecdhe"] * (not row.ecdhe)
 
 
 class WolfsslCoap(ProgramCoap):
@@ -131,27 +133,52 @@ def connections(log, count):
     return [dict(re.findall(r"(\w+)=(\w+)", line)) for line in lines]
 
 
+class WolfsslHttp:
+    """wolfSSL's client over TLS."""
+
+    def __init__(self, t, s, row):
+        self.path = t.dir / "wolfssl.client.log"
+        self.start = self.path.stat().st_size if self.path.exists() else 0
+        self.stream = pipe_client(t, wolfssl_argv(t, s, row), "wolfssl")
+
+    def told(self):
+        return self.path.read_bytes()[self.start:].decode(errors="replace")
+
+    def order(self, order, word):
+        """Returns when the order is carried out, so that it cannot run into the next request."""
+        count = self.told().count(word)
+        self.stream.send(order)
+        wait_for(lambda: self.told().count(word) > count, order.decode())
+
+    def answer(self, rqi):
+        return http_answer(self.stream.request("GET", "/cse-in", origin="Cdev1", rqi=rqi))
+
+    def close(self):
+        self.stream.close()
+
+
+class WolfsslDatagrams(WolfsslCoap):
+    """The same over DTLS."""
+
+    def order(self, order, word):
+        self.send(order)
+
+    def answer(self, rqi):
+        return coap_answer(self.request("get", "cse-in", origin="Cdev1", rqi=rqi))
+
+
+def wolfssl_client(t, s, row):
+    return (WolfsslDatagrams if row.dtls else WolfsslHttp)(t, s, row)
+
+
 def wolfssl(t, s, row, rqis):
-    answers = []
-    if row.dtls:
-        client = WolfsslCoap(t, s, row)
-        with client:
-            for n, rqi in enumerate(rqis):
-                if n == 1 and row.resume:
-                    client.send(b"!reconnect")
-                answers.append(coap_answer(client.request("get", "cse-in", origin="Cdev1", rqi=rqi)))
-            told = connections(client.told, 1 + row.resume)
-    else:
-        path = t.dir / "wolfssl.client.log"
-        start = path.stat().st_size if path.exists() else 0
-        stream = pipe_client(t, wolfssl_argv(t, s, row), "wolfssl")
-        with stream:
-            for n, rqi in enumerate(rqis):
-                if n == 1 and row.resume:
-                    stream.send(b"!reconnect")
-                    wait_for(lambda: path.read_bytes()[start:].count(b"connected") == 2, "the second association")
-                answers.append(http_answer(stream.request("GET", "/cse-in", origin="Cdev1", rqi=rqi)))
-            told = connections(lambda: path.read_bytes()[start:].decode(), 1 + row.resume)
+    answers, client = [], wolfssl_client(t, s, row)
+    with contextlib.closing(client):
+        for n, rqi in enumerate(rqis):
+            if n == 1 and row.resume:
+                client.order(b"!reconnect", "connected")
+            answers.append(client.answer(rqi))
+        told = connections(client.told, 1 + row.resume)
     return Told(answers, int(told[0]["cid_sent"]), told[-1]["resumed"] == "yes")
 
 
@@ -266,7 +293,7 @@ def mbedtls_argv(s, row, request, port=None, **options):
     if row.credential:
         settings.update(psk=row.credential.hex, psk_identity=row.credential.identity)
         if row.version == "TLS1.3":
-            settings["tls13_kex_modes"] = "psk_ephemeral" # sagate asks for forward secrecy
+            settings["tls13_kex_modes"] = "psk_ephemeral" if row.ecdhe else "psk"
     else:
         settings.update(ca_file=s.chain, auth_mode="required")
     if row.cid is not None:
@@ -281,7 +308,7 @@ def mbedtls(t, s, row, rqis):
     """The program sends the same request each time, so there is one identifier for both."""
     options = {"debug_level": 3}
     if row.resume:
-        options["reconnect"] = 1
+        options.update(reconnect=1, new_session_tickets=1)
     elif row.dtls:
         options["exchanges"] = 2
     request = coap_request(rqis[0]) if row.dtls else http_request(rqis[0], True)

@@ -1,8 +1,10 @@
 # Devices that are not wolfSSL on both ends: each client, version and suite that client and sagate have in common, with
 # and without Connection ID, with and without resumption.
 # SPDX-License-Identifier: GPL-3.0-or-later
+import contextlib
+
 from lib import DEV1, Failure, Sagate, Skip, check, equal
-from peers import AVAILABLE, Row, ask
+from peers import AVAILABLE, Row, ask, wolfssl_client
 
 # --- The table. A suite that is missing for a client is one that it does not have. -----------------------------------
 
@@ -38,6 +40,9 @@ PSK_TLS13 = {
     "Mbed TLS": ["TLS1-3-AES-128-GCM-SHA256", "TLS1-3-CHACHA20-POLY1305-SHA256", "TLS1-3-AES-128-CCM-SHA256",
                  "TLS1-3-AES-128-CCM-8-SHA256"],
 }
+# Without (EC)DHE; s_client of OpenSSL 3.0 cannot be told to offer nothing else.
+PSK_ONLY_TLS13 = {"wolfSSL": "TLS13-AES128-GCM-SHA256", "GnuTLS": "PSK AES-128-GCM AEAD",
+                  "Mbed TLS": "TLS1-3-AES-128-GCM-SHA256"}
 CERTIFICATE_TLS13 = {
     "wolfSSL": PSK_TLS13["wolfSSL"] + ["TLS13-AES256-GCM-SHA384"],
     "OpenSSL": PSK_TLS13["OpenSSL"] + ["TLS_AES_256_GCM_SHA384"],
@@ -58,7 +63,7 @@ def of_dtls12(suites):
 CIDS = {"wolfSSL": [b"", b"\x0a\x1b\x2c\x3d", bytes(range(1, 11))],
         "Mbed TLS": [b"", b"\x0a\x1b\x2c\x3d", bytes(range(1, 17))]}
 CID_LONGEST = 10
-CONNECTION_ID_BYTES = 8 # of those that sagate issues, as long as the configuration says nothing else
+CONNECTION_ID_BYTES = 8  # of those that sagate issues, as long as the configuration says nothing else
 
 
 def rows_of(client):
@@ -76,7 +81,10 @@ def rows_of(client):
                 yield Row(client, "DTLS1.3", suite, credential, needs=["dtls13"])
                 for cid in CIDS[client]:
                     yield Row(client, "DTLS1.3", suite, credential, cid=cid, needs=["dtls13", "cid"])
+    if client in PSK_ONLY_TLS13:
+        yield Row(client, "TLS1.3", PSK_ONLY_TLS13[client], DEV1, ecdhe=False)
     if client == "wolfSSL":
+        yield Row(client, "DTLS1.3", PSK_ONLY_TLS13[client], DEV1, ecdhe=False, needs=["dtls13"])
         yield Row(client, "DTLS1.3", PSK_TLS13[client][0], DEV1, resume=True, needs=["dtls13", "dtls_tickets"])
     # Resumption: tickets (RFC 5077 and RFC 8446 4.6.1).
     psk12 = of_dtls12(PSK_TLS12[client])[0]
@@ -84,7 +92,7 @@ def rows_of(client):
     yield Row(client, "DTLS1.2", psk12, DEV1, resume=True, needs=["dtls_tickets"])
     yield Row(client, "TLS1.3", PSK_TLS13[client][0], DEV1, resume=True, needs=["tickets"])
     yield Row(client, "TLS1.2", ECDSA_TLS12[client][0], resume=True, needs=["tickets"])
-    yield Row(client, "TLS1.3", PSK_TLS13[client][0], resume=True, needs=["tickets"])
+    yield Row(client, "TLS1.3", CERTIFICATE_TLS13[client][0], resume=True, needs=["tickets"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -92,6 +100,7 @@ def rows_of(client):
 
 def run_row(t, s, number, row):
     rqis = [f"{number}.one", f"{number}.two"]
+    resumed = s.metric("handshakes_resumed_total")
     told = ask(t, s, row, rqis)
     # Mbed TLS's client repeats its one request; over TLS without resumption it has only one.
     if row.client == "Mbed TLS":
@@ -103,6 +112,7 @@ def run_row(t, s, number, row):
         equal(told.cid_sent, CONNECTION_ID_BYTES if issued else 0, "length of the Connection ID that the client writes")
     if told.resumed is not None:
         equal(told.resumed, row.resume, "resumed")
+    equal(s.metric("handshakes_resumed_total") - resumed, int(row.resume), "resumed, as sagate counts")
     seen = [record["from"] for rqi in dict.fromkeys(rqis) for record in s.cse.records(rqi=rqi)]
     if row.credential:
         check(seen and set(seen) == {"Cdev1"}, f"originators at the CSE: {seen}")
@@ -176,3 +186,25 @@ def test_mbedtls_tls12(t):
 
 def test_mbedtls_tls13(t):
     run_rows(t, "Mbed TLS", "TLS1.3")
+
+
+def key_updates(t, version):
+    """The client changes its keys and asks for sagate's to be changed (RFC 8446 4.6.3, RFC 9147 8)."""
+    s = Sagate(t)
+    for suite in PSK_TLS13["wolfSSL"]:
+        with contextlib.closing(wolfssl_client(t, s, Row("wolfSSL", version, suite, DEV1))) as client:
+            for n in range(4):
+                equal(client.answer(f"{suite}.{n}"), (2000, f"{suite}.{n}"))
+                client.order(b"!rekey", "rekeyed")
+            equal(client.answer("last"), (2000, "last"))
+    equal(s.metric("handshakes_total", result="ok"), len(PSK_TLS13["wolfSSL"]))
+
+
+def test_key_updates_tls13(t):
+    key_updates(t, "TLS1.3")
+
+
+def test_key_updates_dtls13(t):
+    if "dtls13" not in AVAILABLE:
+        raise Skip("sagate does not have this yet")
+    key_updates(t, "DTLS1.3")

@@ -80,6 +80,12 @@ def rebinding(t, version):
         equal(s.metric("rebindings_total"), 1)
         answered(client, "again")
         equal(s.metric("rebindings_total"), 1, "one change is one rebinding")
+        # What sagate answers by itself, in the moment in which the record comes, goes to the new address too.
+        scene.nat.rebind(outside(2))
+        refused = client.request("get", "cse-in", origin="Cdev2", rqi="refused")
+        check(refused is not None, "no answer to what was refused")
+        equal(refused.rsc, 4106)
+        equal(s.metric("rebindings_total"), 2)
     wait_for(lambda: s.associations() == 0, "close_notify from the new address ends the association")
     equal([len(s.cse.records(rqi=rqi)) for rqi in ("before", "after", "again")], [1, 1, 1])
 

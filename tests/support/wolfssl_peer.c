@@ -5,7 +5,7 @@
 // Each read of standard input becomes one record, each record one write to standard output: with a socket that keeps
 // the bounds of messages (SOCK_SEQPACKET) that holds for datagrams too. A message that begins with '!' is an order:
 //   !reconnect   ends the association and begins another from a new address, resuming the session when it can
-//   !rekey       updates the keys (version 1.3)
+//   !rekey       updates the keys (version 1.3), and tells so on standard error
 // The end of the input ends the association. Each association is told by a line on standard error:
 //   connected DTLSv1.2 TLS_PSK_WITH_AES_128_CCM_8 cid_sent=8 cid_received=0 resumed=no
 #include <wolfssl/options.h>
@@ -26,7 +26,7 @@
 enum { MESSAGE_MAX = 16384, KEY_MAX = 64, CID_MAX = 32, POLL_MILLISECONDS = 200, HANDSHAKE_POLLS = 100 };
 
 struct peer {
-    bool dtls, use_cid, tickets;
+    bool dtls, use_cid, tickets, no_ecdhe;
     int version; // 2 or 3, of 1.2 or 1.3
     struct sockaddr_in address;
     const char *suite, *identity, *ca, *certificate, *key_file, *server_name;
@@ -107,6 +107,8 @@ static void set_up(struct peer *peer)
         wolfSSL_CTX_set_psk_client_callback(peer->ctx, psk_tls12);
         if (peer->version == 3)
             wolfSSL_CTX_set_psk_client_tls13_callback(peer->ctx, psk_tls13);
+        if (peer->no_ecdhe && wolfSSL_CTX_no_dhe_psk(peer->ctx) != 0)
+            fail("psk_ke", 0);
     }
     if (peer->ca != NULL && wolfSSL_CTX_load_verify_locations(peer->ctx, peer->ca, NULL) != WOLFSSL_SUCCESS)
         fail(peer->ca, 0);
@@ -194,7 +196,9 @@ static void take_order(struct peer *peer, const char *order)
     if (strcmp(order, "!reconnect") == 0) {
         end(peer);
         start(peer);
-    } else if (strcmp(order, "!rekey") != 0 || wolfSSL_update_keys(peer->ssl) != WOLFSSL_SUCCESS) {
+    } else if (strcmp(order, "!rekey") == 0 && wolfSSL_update_keys(peer->ssl) == WOLFSSL_SUCCESS) {
+        (void)fprintf(stderr, "rekeyed\n");
+    } else {
         fail(order, 0);
     }
 }
@@ -263,13 +267,21 @@ static size_t from_hex(const char *text, uint8_t *out, size_t cap)
 }
 
 static const struct option long_options[] = {
-    {"dtls", no_argument, NULL, 'd'},           {"version", required_argument, NULL, 'v'},
-    {"host", required_argument, NULL, 'h'},     {"port", required_argument, NULL, 'p'},
-    {"suite", required_argument, NULL, 's'},    {"identity", required_argument, NULL, 'i'},
-    {"key", required_argument, NULL, 'k'},      {"ca", required_argument, NULL, 'a'},
-    {"cid", required_argument, NULL, 'c'},      {"certificate", required_argument, NULL, 'x'},
-    {"key-file", required_argument, NULL, 'y'}, {"server-name", required_argument, NULL, 'n'},
-    {"tickets", no_argument, NULL, 't'},        {NULL, 0, NULL, 0},
+    {"dtls", no_argument, NULL, 'd'},
+    {"version", required_argument, NULL, 'v'},
+    {"host", required_argument, NULL, 'h'},
+    {"port", required_argument, NULL, 'p'},
+    {"suite", required_argument, NULL, 's'},
+    {"identity", required_argument, NULL, 'i'},
+    {"key", required_argument, NULL, 'k'},
+    {"ca", required_argument, NULL, 'a'},
+    {"cid", required_argument, NULL, 'c'},
+    {"certificate", required_argument, NULL, 'x'},
+    {"key-file", required_argument, NULL, 'y'},
+    {"server-name", required_argument, NULL, 'n'},
+    {"tickets", no_argument, NULL, 't'},
+    {"no-ecdhe", no_argument, NULL, 'e'},
+    {NULL, 0, NULL, 0},
 };
 
 static void take_option(struct peer *peer, int option)
@@ -314,6 +326,9 @@ static void take_option(struct peer *peer, int option)
         break;
     case 't':
         peer->tickets = true;
+        break;
+    case 'e':
+        peer->no_ecdhe = true;
         break;
     default:
         exit(2);
