@@ -4,7 +4,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -424,6 +426,62 @@ static int ask_part_multishot_late(struct pair *pair)
     return ask_part_of(pair, true, true);
 }
 
+// A multishot poll made when a part of a record is there tells at most once of the part (a waiter that then finds
+// nothing to receive does not spin), and tells of the rest.
+static int ask_poll(struct pair *pair)
+{
+    struct ring ring;
+    uint8_t record[256];
+    int ends[2];
+    int size = sealed(pair, record, sizeof record);
+    int rc = size < 0 ? size : ring_open(&ring);
+    if (rc == 0)
+        rc = pair_connect(&ends[0], &ends[1]);
+    if (rc == 0)
+        rc = pair_layer(ends[1]);
+    if (rc == 0)
+        rc = pair_install(pair, ends[1], TLS_RX);
+    if (rc == 0 && send(ends[0], record, 12, MSG_NOSIGNAL) < 0)
+        rc = -errno;
+    if (rc != 0)
+        return rc;
+    io_uring_prep_poll_multishot(io_uring_get_sqe(&ring.uring), ends[1], POLLIN);
+    if (quiet(&ring) == -EBADMSG)
+        ring_next(&ring);
+    rc = quiet(&ring);
+    if (rc == 0 && send(ends[0], record + 12, (size_t)size - 12, MSG_NOSIGNAL) < 0)
+        rc = -errno;
+    if (rc != 0)
+        return rc;
+    struct io_uring_cqe cqe = ring_next(&ring);
+    uint8_t data[128];
+    if (cqe.res < 0 || recv(ends[1], data, sizeof data, MSG_DONTWAIT) != 100)
+        return cqe.res < 0 ? cqe.res : -EAGAIN;
+    return (cqe.flags & IORING_CQE_F_MORE) != 0 ? pair_check(data, 100, 0) : -ECANCELED;
+}
+
+// O_NONBLOCK comes to a socket whose multishot recv waits, and goes again, as a splice into it may need: the request
+// lasts, and brings what comes before, meanwhile and after.
+static int ask_nonblock(struct pair *pair)
+{
+    struct ring ring;
+    int rc = ring_open(&ring);
+    if (rc != 0)
+        return rc;
+    arm(&ring, pair->right, NULL);
+    io_uring_submit_and_get_events(&ring.uring);
+    for (size_t i = 0; i < 6; i++) {
+        if (fcntl(pair->right, F_SETFL, i == 1 || i == 2 || i == 4 ? O_NONBLOCK : 0) < 0)
+            return -errno;
+        if (send(pair->left, "x", 1, MSG_NOSIGNAL) != 1)
+            return -errno;
+        struct io_uring_cqe cqe = ring_next(&ring);
+        if (cqe.res != 1 || (cqe.flags & IORING_CQE_F_MORE) == 0)
+            return cqe.res < 0 ? cqe.res : -ECANCELED;
+    }
+    return 0;
+}
+
 const struct probe probes_uring[] = {
     {"1 MiB by send", ask_send_plain, 0},
     {"1 MiB by send_zc", ask_send_zc, 0},
@@ -436,6 +494,8 @@ const struct probe probes_uring[] = {
     {"1 MiB by multishot recvmsg", ask_recvmsg_multishot, 0},
     {"alert by sendmsg", ask_sendmsg_alert, 0},
     {"multishot recv that waits already when keys come", ask_armed_before, 0},
+    {"a part of a record, then multishot poll", ask_poll, 0},
+    {"multishot recv lasts over O_NONBLOCK on and off", ask_nonblock, 0},
     {"recv, then a part of a record: no thread", ask_part, 0},
     {"multishot recv, then a part of a record: no thread", ask_part_multishot, 0},
     {"a part of a record, then recv: no thread", ask_part_late, 0},
