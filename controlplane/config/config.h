@@ -42,6 +42,7 @@ struct config_limits {
     unsigned parked_milliseconds;      // deadline of one wait
     unsigned associations;             // per worker
     unsigned association_idle_seconds; // without a record from the peer
+    unsigned session_ticket_seconds;   // TLS: for which a ticket is good; 0: no tickets
     unsigned connections;              // accepted TCP connections per worker
     unsigned requests_per_association; // in flight
     unsigned coap_exchange_bytes;      // memory for recorded exchanges, per worker

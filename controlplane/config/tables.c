@@ -212,6 +212,7 @@ static const struct tree_setting limits[] = {
     NUMBER(struct config_limits, parked_milliseconds, 10, 120000, 5000),
     NUMBER(struct config_limits, associations, 1, 10000000, 200000),
     NUMBER(struct config_limits, association_idle_seconds, 10, 31536000, 86400),
+    NUMBER(struct config_limits, session_ticket_seconds, 0, 604800, 7200),
     NUMBER(struct config_limits, connections, 1, 1000000, 20000),
     NUMBER(struct config_limits, requests_per_association, 1, 1024, 16),
     NUMBER(struct config_limits, coap_exchange_bytes, 1048576, 4294967295U, 67108864),

@@ -200,6 +200,7 @@ static void smallest_has_defaults(void)
     CU_ASSERT_TRUE(config->process.workers >= 1 && config->process.workers <= CONFIG_WORKERS_MAX);
     CU_ASSERT_EQUAL(config->limits.coap_exchange_bytes, 64U << 20);
     CU_ASSERT_EQUAL(config->limits.content_depth, 32);
+    CU_ASSERT_EQUAL(config->limits.session_ticket_seconds, 7200);
     CU_ASSERT_EQUAL(config->control_socket_mode, 0660);
     CU_ASSERT_EQUAL(config->upstreams[0].full_access_count, 4);
     CU_ASSERT_STRING_EQUAL(config->upstreams[0].authorization, "");
@@ -242,7 +243,7 @@ static const char everything[] =
     "3;\n"
     "  pin_workers = false; log_level = \"debug\"; };\n"
     "limits: { handshakes = 11; handshake_seconds = 12; parked = 10; parked_milliseconds = 14; associations = 15;\n"
-    "  association_idle_seconds = 16; connections = 17; requests_per_association = 18;\n"
+    "  association_idle_seconds = 16; session_ticket_seconds = 0; connections = 17; requests_per_association = 18;\n"
     "  coap_exchange_bytes = 4000000000; observations_per_association = 0; http_head_bytes = 2048;\n"
     "  http_head_seconds = 19; http_idle_seconds = 20; http_body_seconds = 21; http_body_buffer_bytes = 2049;\n"
     "  http_body_bytes = 3000; content_depth = 22; };\n"
@@ -278,6 +279,7 @@ static void everything_is_read(void)
     (void)snprintf(path, sizeof path, "%s/st\303\244te \"x\" \\", folder);
     CU_ASSERT_STRING_EQUAL(config->process.state_directory, path);
     CU_ASSERT_EQUAL(config->limits.coap_exchange_bytes, 4000000000U);
+    CU_ASSERT_EQUAL(config->limits.session_ticket_seconds, 0);
     CU_ASSERT_STRING_EQUAL(config->certificates[1].server_names[0], "in.sp.example");
     CU_ASSERT_STRING_EQUAL(config->certificates[0].key_file, "/k/a.pem");
     CU_ASSERT_STRING_EQUAL(config->upstreams[1].authorization, "Bearer very-secret-token");
