@@ -23,6 +23,7 @@
     X(HANDSHAKES_PARKED, "handshakes_parked", "", "gauge", "Handshakes waiting for the control plane")                 \
     X(HANDSHAKES_PARKED_TOTAL, "handshakes_parked_total", "", "counter",                                               \
       "Handshakes that had to wait for the control plane")                                                             \
+    X(HANDSHAKES_RESUMED, "handshakes_resumed_total", "", "counter", "Handshakes shortened by a session ticket")       \
     X(HANDSHAKE_RETRANSMISSIONS, "handshake_retransmissions_total", "", "counter", "DTLS flights sent again")          \
     X(COOKIES_SENT, "cookies_sent_total", "", "counter", "HelloVerifyRequest or HelloRetryRequest with a cookie sent") \
     X(ASSOCIATIONS_DTLS, "associations", "transport=\"dtls\"", "gauge", "Established associations")                    \

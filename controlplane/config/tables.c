@@ -216,6 +216,7 @@ static const struct tree_setting limits[] = {
     NUMBER(struct config_limits, associations_per_identity, 0, 10000000, 64),
     NUMBER(struct config_limits, eviction_idle_seconds, 0, 31536000, 60),
     NUMBER(struct config_limits, connection_id_bytes, 0, 8, 8),
+    NUMBER(struct config_limits, session_ticket_seconds, 0, 604800, 7200),
     NUMBER(struct config_limits, connections, 1, 1000000, 20000),
     NUMBER(struct config_limits, requests_per_association, 1, 1024, 16),
     NUMBER(struct config_limits, coap_exchange_bytes, 1048576, 4294967295U, 67108864),

@@ -6,6 +6,7 @@
 
 #include <wolfssl/wolfcrypt/asn_public.h>
 #include <wolfssl/wolfcrypt/ecc.h>
+#include <wolfssl/wolfcrypt/hash.h>
 #include <wolfssl/wolfcrypt/hmac.h>
 
 #include <stdio.h>
@@ -116,8 +117,12 @@ static int set_up(WOLFSSL_CTX *ctx, const struct config_listener *listener, bool
         return refuse(report, listener, "cipher suites", "the library was built without them");
     wolfSSL_CTX_set_verify(ctx, WOLFSSL_VERIFY_NONE, NULL);
     (void)wolfSSL_CTX_set_session_cache_mode(ctx, WOLFSSL_SESS_CACHE_OFF);
-    (void)wolfSSL_CTX_NoTicketTLSv12(ctx);
-    (void)wolfSSL_CTX_no_ticket_TLSv13(ctx);
+    if (listener->transport == CONFIG_DTLS) {
+        (void)wolfSSL_CTX_NoTicketTLSv12(ctx);
+        (void)wolfSSL_CTX_no_ticket_TLSv13(ctx);
+    } else if (wolfSSL_CTX_set_TicketEncCb(ctx, handshake_ticket) != WOLFSSL_SUCCESS) {
+        return refuse(report, listener, "session tickets", "the library was built without them");
+    }
     (void)wolfSSL_CTX_set_group_messages(ctx);
     bool dtls = listener->transport == CONFIG_DTLS;
     if (listener->version_min == CONFIG_TLS_1_2 &&
@@ -193,6 +198,8 @@ static int build_listener(struct context_listener *out, const struct config *con
     out->tls12 = listener->version_min == CONFIG_TLS_1_2;
     out->tls13 = listener->version_max == CONFIG_TLS_1_3;
     out->unknown_name_refused = listener->unknown_server_name_refused;
+    if (wc_Sha256Hash((const uint8_t *)listener->name, (word32)strlen(listener->name), out->binding) != 0)
+        return SAGATE_ENOMEM;
     if (!listener->psk && listener->certificate_count == 0)
         return refuse(report, listener, "credentials", "neither keys (psk) nor a certificate");
     size_t count = listener->certificate_count > 0 ? listener->certificate_count : 1;
@@ -274,6 +281,7 @@ void handshake_contexts_free(struct handshake_contexts *contexts)
     }
     free(contexts->listeners);
     secret_free(contexts->cookie_secret);
+    secret_free(contexts->ticket_secret);
     free(contexts);
 }
 
@@ -288,6 +296,24 @@ static bool mac_of(const uint8_t *secret, struct slice one, struct slice two, ui
               (two.len == 0 || wc_HmacUpdate(&hmac, two.data, (word32)two.len) == 0) && wc_HmacFinal(&hmac, mac) == 0;
     wc_HmacFree(&hmac);
     return ok;
+}
+
+int handshake_contexts_tickets(struct handshake_contexts *contexts, const uint8_t secret[HANDSHAKE_TICKET_SECRET],
+                               uint32_t lifetime_seconds)
+{
+    if (contexts->ticket_secret == NULL)
+        contexts->ticket_secret = secret_alloc(HANDSHAKE_TICKET_SECRET);
+    if (contexts->ticket_secret == NULL)
+        return SAGATE_ENOMEM;
+    memcpy(contexts->ticket_secret, secret, HANDSHAKE_TICKET_SECRET);
+    contexts->tickets = (struct tickets){.secret = contexts->ticket_secret, .lifetime = lifetime_seconds};
+    for (size_t i = 0; i < contexts->listener_count && lifetime_seconds > 0; i++) {
+        for (size_t k = 0; k < contexts->listeners[i].count; k++) {
+            (void)wolfSSL_CTX_set_timeout(contexts->listeners[i].contexts[k].ctx, lifetime_seconds);
+            (void)wolfSSL_CTX_set_TicketHint(contexts->listeners[i].contexts[k].ctx, (int)lifetime_seconds);
+        }
+    }
+    return SAGATE_OK;
 }
 
 void handshake_cookie_secret(struct handshake_contexts *contexts, const uint8_t secret[HANDSHAKE_COOKIE_SECRET])

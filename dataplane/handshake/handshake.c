@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "dataplane/handshake/handshake.h"
 
+#include "common/clock.h"
 #include "common/error.h"
 #include "common/secret.h"
 #include "dataplane/handshake/internal.h"
@@ -94,6 +95,11 @@ bool handshake_psk_suite(const struct handshake *handshake)
     }
 }
 
+bool handshake_resumes(const struct handshake *handshake)
+{
+    return handshake->ticket_used && wolfSSL_session_reused(handshake->session->ssl) == 1;
+}
+
 // True when what the peer sent shows that it has another key (RFC 4279 2, RFC 8446 4.2.11).
 static bool is_wrong_key(int error)
 {
@@ -152,8 +158,16 @@ static int library_failed(struct handshake *handshake, int error)
     return handshake_fail(handshake, cause, alert, wolfSSL_ERR_reason_error_string((unsigned long)(long)error));
 }
 
+bool handshake_resumed(const struct handshake *handshake)
+{
+    return handshake->ticket_used && // opened, but used only if
+           (handshake_is_tls13(handshake) ? handshake->session->psk_accepted : handshake_resumes(handshake));
+}
+
 static bool proven_by_psk(const struct handshake *handshake)
 {
+    if (handshake_resumed(handshake))
+        return handshake->identity_known;
     return handshake->key_used &&
            (handshake_is_tls13(handshake) ? handshake->session->psk_accepted : handshake_psk_suite(handshake));
 }
@@ -227,6 +241,8 @@ int handshake_resolve(struct handshake *handshake, struct slice key)
         return SAGATE_EINVAL;
     wipe_key(handshake);
     bool unknown = key.len == 0 || key.len > HANDSHAKE_KEY_MAX || handshake->identity_unusable;
+    if (unknown && handshake->ticket && handshake->hello_parked)
+        return tls_refuse_ticket(handshake);
     handshake->psk_declined = unknown && handshake->hello_parked && handshake->certificate_usable;
     if (!handshake->psk_declined) {
         handshake->key_len = unknown ? HANDSHAKE_RANDOM_KEY : key.len;
@@ -294,6 +310,45 @@ unsigned int handshake_psk_tls13(WOLFSSL *ssl, const char *identity, unsigned ch
         return 0;
     *suite = handshake->psk_suite;
     return give_key(handshake, key, max);
+}
+
+// What a new ticket is to say of the peer: NULL when it must not be of use to anybody.
+static const struct slice *proven_identity(const struct handshake *handshake, struct slice *identity)
+{
+    bool psk = proven_by_psk(handshake);
+    *identity = psk ? handshake_identity(handshake) : (struct slice){0};
+    return psk || !handshake_psk_suite(handshake) ? identity : NULL;
+}
+
+int handshake_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
+                     unsigned char *body, int len, int *out_len, void *context)
+{
+    struct session *session = wolfSSL_GetIOReadCtx(ssl);
+    struct handshake *handshake = session->owner;
+    (void)context;
+    if (handshake == NULL || handshake->contexts == NULL || handshake->contexts->tickets.lifetime == 0)
+        return WOLFSSL_TICKET_RET_REJECT;
+    const struct tickets *tickets = &handshake->contexts->tickets;
+    struct slice binding = slice_of(handshake->listener->binding, sizeof handshake->listener->binding);
+    if (seal != 0) {
+        struct slice identity;
+        const struct ticket_parts parts = {.name = name, .iv = iv, .body = body, .mac = mac, .len = (size_t)*out_len};
+        return tickets_seal(tickets, binding, proven_identity(handshake, &identity), (size_t)len, clock_wall(),
+                            &parts) == SAGATE_OK
+                   ? WOLFSSL_TICKET_RET_OK
+                   : WOLFSSL_TICKET_RET_FATAL;
+    }
+    // The parts lie behind one another, as they came. Of several tickets only those of the identity that was peeked.
+    struct ticket ticket;
+    struct slice bytes = slice_of(name, (size_t)TICKETS_FRAME + (size_t)len);
+    bool good = handshake->ticket && tickets_open(tickets, binding, bytes, clock_wall(), &ticket) == SAGATE_OK;
+    good = good && slice_equal(ticket.identity, handshake_identity(handshake));
+    if (good) {
+        memcpy(body, ticket.bytes, ticket.len);
+        handshake->ticket_used = true;
+    }
+    secret_zero(&ticket, sizeof ticket);
+    return good ? WOLFSSL_TICKET_RET_OK : WOLFSSL_TICKET_RET_REJECT;
 }
 
 unsigned handshake_timer_ms(const struct handshake *handshake)

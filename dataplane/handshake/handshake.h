@@ -57,6 +57,14 @@ enum { HANDSHAKE_CID_MIN = 4, HANDSHAKE_CID_MAX = 8 };
 void handshake_contexts_cid(struct handshake_contexts *contexts, size_t len, void (*make)(void *context, uint8_t *cid),
                             void *context);
 
+// Turns session tickets on (TLS; RFC 5077, RFC 8446 4.6.1), which are good for `lifetime_seconds`, 0 turns them off
+// again. Whoever has the same secret takes the tickets of others for a listener of the same name. A ticket carries the
+// PSK identity that was proven: when it comes, its key is asked for as in a full handshake, and without one it is
+// refused. SAGATE_OK, SAGATE_ENOMEM.
+enum { HANDSHAKE_TICKET_SECRET = 32 };
+int handshake_contexts_tickets(struct handshake_contexts *contexts, const uint8_t secret[HANDSHAKE_TICKET_SECRET],
+                               uint32_t lifetime_seconds);
+
 // What one datagram from an address without an association begins with, without any state.
 enum handshake_first {
     HANDSHAKE_NOT_A_HELLO, // no ClientHello in epoch 0: drop
@@ -89,12 +97,13 @@ int handshake_run(struct handshake *handshake, const uint8_t *data, size_t len);
 // handshake: the peer began anew, so ask handshake_dtls_first. handshake_run drops such a datagram. True for all else.
 bool handshake_owns(const struct handshake *handshake, const uint8_t *datagram, size_t len);
 
-// The PSK identity that was peeked (RFC 4279 ClientKeyExchange; RFC 8446 pre_shared_key); valid until freed.
+// The PSK identity that was peeked (RFC 4279 ClientKeyExchange; RFC 8446 pre_shared_key), or that a ticket of ours
+// carries; valid until freed.
 struct slice handshake_identity(const struct handshake *handshake);
 
 // Ends a park: the key (at most 64 bytes, else it counts as unknown), or an empty slice for an identity that is unknown
 // or not to be had, in which case the handshake goes on with a random key, so that it fails exactly as with a wrong
-// one. Then as handshake_run.
+// one (or in full, where the identity came from a ticket: it may park again, with another). Then as handshake_run.
 int handshake_resolve(struct handshake *handshake, struct slice key);
 
 // DTLS flights (RFC 6347 4.2.4, RFC 9147 5.8): milliseconds until handshake_timeout is to be called, 0: no timer.
@@ -106,6 +115,9 @@ int handshake_timeout(struct handshake *handshake);
 enum handshake_cause { HANDSHAKE_CAUSE_PROTOCOL, HANDSHAKE_CAUSE_CREDENTIAL, HANDSHAKE_CAUSE_PEER };
 // After SAGATE_EHANDSHAKE: whose fault, and the library's words for it (static or inside the handshake).
 enum handshake_cause handshake_failure(const struct handshake *handshake, const char **text);
+
+// After SAGATE_DONE: whether a session ticket shortened it.
+bool handshake_resumed(const struct handshake *handshake);
 
 // After SAGATE_DONE: how the peer proved itself (FRAMEWORK_PSK: with handshake_identity(); FRAMEWORK_NONE: server
 // certificate only), and the session. The handshake is freed. SAGATE_OK or SAGATE_ENOMEM.

@@ -6,6 +6,7 @@
 #include "dataplane/handshake/handshake.h"
 #include "dataplane/handshake/peek.h"
 #include "dataplane/handshake/session.h"
+#include "dataplane/handshake/tickets.h"
 
 enum {
     HANDSHAKE_KEY_MAX = 64, // what wolfSSL takes
@@ -24,19 +25,22 @@ struct context {
 struct context_listener {
     bool dtls, psk, tls12, tls13;
     bool unknown_name_refused;
-    size_t count; // contexts; at least one
+    uint8_t binding[32]; // SHA-256 of its name: tickets are good for it alone
+    size_t count;        // contexts; at least one
     struct context *contexts;
     struct config_certificate **certificates; // their server names only; NULL entry: no certificate
 };
 
 struct handshake_contexts {
-    size_t references; // the owner's, and one for each handshake that has not chosen its context yet
+    size_t references; // the owner's, and one for each TLS handshake
     size_t listener_count;
     struct context_listener *listeners;
     uint8_t *cookie_secret; // in secret memory, and behind it what is derived from it for DTLS 1.3
     uint8_t cid_len;        // of Connection IDs; 0: none
     void (*make_cid)(void *context, uint8_t *cid);
     void *make_cid_context;
+    struct tickets tickets; // lifetime 0: none are given or taken
+    uint8_t *ticket_secret; // in secret memory
 };
 
 struct handshake_contexts *contexts_reference(struct handshake_contexts *contexts);
@@ -83,14 +87,17 @@ struct handshake {
     size_t key_len;
     bool key_random;       // nobody has this key: the handshake must not succeed
     const char *psk_suite; // (D)TLS 1.3: the suite that goes with the PSK
+    bool ticket;           // the ClientHello has a ticket of ours, whose identity, if it has one, is the peeked one
+    bool ticket_used;      // the library was given what is in it
 
     // TLS
     struct handshake_sink sink;
-    struct handshake_contexts *contexts; // referenced in the state HELLO, else NULL
+    struct handshake_contexts *contexts; // referenced
     struct context_listener *listener;   // one of theirs
     uint8_t *early;                      // bytes of the ClientHello while there is no session
     size_t early_len, early_cap;
-    size_t hello_end; // bytes of the stream up to the end of the ClientHello
+    size_t hello_end;          // bytes of the stream up to the end of the ClientHello
+    struct slice psk_external; // in `stream`: what is left to ask for when a ticket is refused (TLS 1.3)
     struct peek_stream stream;
 
     // DTLS
@@ -125,9 +132,14 @@ const char *handshake_suite_for_psk(const struct peek_hello *hello);
 // True when a PSK suite of TLS 1.2 was negotiated.
 bool handshake_psk_suite(const struct handshake *handshake);
 
+// TLS 1.2: true when the library has taken a ticket and shortens the handshake.
+bool handshake_resumes(const struct handshake *handshake);
+
 // TLS and DTLS halves of handshake_run, and what each does when the key is there.
 int tls_run(struct handshake *handshake, struct slice bytes);
 int tls_unpark(struct handshake *handshake);
+// The identity of the ticket is not to be had: the handshake goes on as if there were no ticket.
+int tls_refuse_ticket(struct handshake *handshake);
 int dtls_run(struct handshake *handshake, struct slice datagram);
 int dtls_unpark(struct handshake *handshake);
 
@@ -135,5 +147,9 @@ int dtls_unpark(struct handshake *handshake);
 unsigned int handshake_psk_tls12(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned int max);
 unsigned int handshake_psk_tls13(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned int max,
                                  const char **suite);
+
+// Ticket callback of wolfSSL.
+int handshake_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
+                     unsigned char *body, int len, int *out_len, void *context);
 
 #endif

@@ -13,6 +13,7 @@ enum {
     TLS_RECORD_MAX = 16384, // plaintext
     EXTENSION_SERVER_NAME = 0,
     EXTENSION_SIGNATURE_ALGORITHMS = 13,
+    EXTENSION_SESSION_TICKET = 35,
     EXTENSION_PRE_SHARED_KEY = 41,
     EXTENSION_SUPPORTED_VERSIONS = 43,
     EXTENSION_COOKIE = 44,
@@ -103,6 +104,8 @@ static bool read_pre_shared_key(struct slice body, struct peek_hello *hello)
             return false;
         if (hello->psk_identity.data == NULL)
             hello->psk_identity = identity;
+        if (age == 0 && hello->psk_external.data == NULL)
+            hello->psk_external = identity;
     }
     return true;
 }
@@ -114,6 +117,9 @@ static bool read_extension(uint64_t type, struct slice body, bool dtls, struct p
         return hello->server_name.data == NULL && read_server_name(body, hello);
     case EXTENSION_SIGNATURE_ALGORITHMS:
         hello->signature_algorithms = true;
+        return true;
+    case EXTENSION_SESSION_TICKET:
+        hello->ticket = body;
         return true;
     case EXTENSION_SUPPORTED_VERSIONS:
         return read_supported_versions(body, dtls, hello);

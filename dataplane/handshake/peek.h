@@ -35,9 +35,11 @@ struct peek_hello {
     struct slice cookie; // DTLS
     struct slice suites;
     struct slice server_name;  // host_name, as sent
-    struct slice psk_identity; // the first one offered (TLS 1.3)
+    struct slice psk_identity; // the first one offered (TLS 1.3),
+    struct slice psk_external; // and the first without an age, as external ones have it (RFC 8446 4.2.11)
     struct slice retry_cookie; // extension cookie (RFC 8446 4.2.2)
     struct slice cid;          // extension connection_id (RFC 9146 3); may be there and empty
+    struct slice ticket;       // extension session_ticket (RFC 5077); may be there and empty
     bool versions;             // supported_versions is there, and names
     bool tls12, tls13;         // these (or those of DTLS)
     bool signature_algorithms;

@@ -1,8 +1,10 @@
 // TLS: the stream is read up to the ClientHello before there is a WOLFSSL object, since the server name chooses its
-// context, and withheld at the ClientKeyExchange until the key is there. Of several identities that TLS 1.3 offers, the
-// first is used.
+// context, and withheld at the ClientKeyExchange until the key is there. Of several identities that TLS 1.3 offers, a
+// ticket of ours that comes first is used, or the first external one.
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/clock.h"
 #include "common/error.h"
+#include "common/secret.h"
 #include "dataplane/handshake/internal.h"
 
 #include <stdlib.h>
@@ -89,7 +91,7 @@ static int after_hello(struct handshake *handshake)
     if (rc != SAGATE_AGAIN)
         return rc;
     size_t left = session->in_len - session->in_released;
-    if (!handshake_psk_suite(handshake))
+    if (!handshake_psk_suite(handshake) || handshake_resumes(handshake))
         return left > 0 ? go_on(handshake) : SAGATE_AGAIN;
     handshake->state = HANDSHAKE_KEY;
     peek_stream_next(&handshake->stream, MESSAGE_HEADER + PEEK_KEY_MAX);
@@ -105,6 +107,54 @@ int tls_unpark(struct handshake *handshake)
         return after_hello(handshake);
     }
     return go_on(handshake);
+}
+
+// The ClientHello may go to the library, once its external PSK, if it has one, is known.
+static int begin(struct handshake *handshake)
+{
+    if (handshake->psk_suite == NULL)
+        return after_hello(handshake);
+    handshake->hello_parked = true;
+    return handshake_park(handshake, handshake->psk_external);
+}
+
+int tls_refuse_ticket(struct handshake *handshake)
+{
+    handshake->ticket = handshake->hello_parked = handshake->identity_known = false;
+    handshake->identity_len = 0;
+    return begin(handshake);
+}
+
+// A ticket that opens goes before a PSK. The identity that it carries is asked for as if it had been peeked, so that
+// nobody resumes what would not be established anew. One without an identity must not keep a peer from proving its own.
+static int begin_with_ticket(struct handshake *handshake, struct slice bytes)
+{
+    struct ticket ticket;
+    const struct tickets *tickets = &handshake->contexts->tickets;
+    struct slice binding = slice_of(handshake->listener->binding, sizeof handshake->listener->binding);
+    if (tickets->lifetime == 0 || tickets_open(tickets, binding, bytes, clock_wall(), &ticket) != SAGATE_OK)
+        return begin(handshake);
+    bool proven = ticket.identity.len > 0;
+    int rc;
+    handshake->ticket = proven || handshake->psk_suite == NULL;
+    if (handshake->ticket && proven) {
+        handshake->hello_parked = true;
+        rc = handshake_park(handshake, ticket.identity);
+    } else {
+        rc = begin(handshake);
+    }
+    secret_zero(&ticket, sizeof ticket);
+    return rc;
+}
+
+// Which identity is to be asked for as an external one: the first without an age. Where all have one it is the first,
+// since ages of external ones are not to be looked at (RFC 8446 4.2.11), unless it looks like a ticket.
+static void choose_external(struct handshake *handshake, const struct peek_hello *hello)
+{
+    bool tickets = handshake->contexts->tickets.lifetime > 0;
+    handshake->psk_external = hello->psk_external.data != NULL ? hello->psk_external : hello->psk_identity;
+    if (hello->psk_external.data != NULL || !(tickets && tickets_shaped(hello->psk_identity)))
+        handshake->psk_suite = handshake_suite_for_psk(hello);
 }
 
 static int hello_complete(struct handshake *handshake)
@@ -127,22 +177,21 @@ static int hello_complete(struct handshake *handshake)
     if (session == NULL)
         return refuse_bytes(handshake, SAGATE_ENOMEM);
     handshake_own(handshake, session);
+    if (handshake->contexts->tickets.lifetime == 0) {
+        (void)wolfSSL_NoTicketTLSv12(session->ssl);
+        (void)wolfSSL_no_ticket_TLSv13(session->ssl);
+    }
     bool tls13_psk = listener->tls13 && listener->psk && hello.tls13 && hello.psk_identity.data != NULL;
     bool certificate = listener->certificates[0] != NULL;
-    handshake_contexts_free(handshake->contexts); // the session keeps what it needs of them
-    handshake->contexts = NULL;
-    handshake->listener = NULL;
     int rc = session_input(session, slice_of(handshake->early, handshake->early_len));
     free(handshake->early);
     handshake->early = NULL;
     if (rc != SAGATE_OK)
         return refuse_bytes(handshake, rc);
-    handshake->psk_suite = tls13_psk ? handshake_suite_for_psk(&hello) : NULL;
-    if (handshake->psk_suite == NULL)
-        return after_hello(handshake);
-    handshake->hello_parked = true;
+    if (tls13_psk)
+        choose_external(handshake, &hello);
     handshake->certificate_usable = certificate && hello.signature_algorithms;
-    return handshake_park(handshake, hello.psk_identity);
+    return begin_with_ticket(handshake, listener->tls13 && hello.tls13 ? hello.psk_identity : hello.ticket);
 }
 
 static int take_hello(struct handshake *handshake, struct slice bytes)

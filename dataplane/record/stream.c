@@ -173,6 +173,8 @@ void stream_set_sink(struct stream *stream, const struct handshake_sink *sink)
 static int append(struct stream *stream, struct slice bytes, size_t want)
 {
     size_t left = stream->in_len - stream->in_at;
+    if (bytes.len == 0)
+        return SAGATE_OK;
     if (left + bytes.len > SESSION_INPUT_MAX)
         return SAGATE_ELIMIT;
     if (want < left + bytes.len)
@@ -199,13 +201,13 @@ int stream_keep(struct stream *stream)
     struct slice bytes = slice_of(stream->lent, stream->lent_len);
     stream->lent = NULL;
     stream->lent_len = 0;
-    return bytes.len == 0 ? SAGATE_OK : append(stream, bytes, 0);
+    return append(stream, bytes, 0);
 }
 
 int stream_input(struct stream *stream, struct slice bytes)
 {
     int rc = stream_keep(stream);
-    return rc != SAGATE_OK || bytes.len == 0 ? rc : append(stream, bytes, 0);
+    return rc == SAGATE_OK ? append(stream, bytes, 0) : rc;
 }
 
 void stream_lend(struct stream *stream, struct slice bytes)
@@ -227,7 +229,7 @@ static int next_record(struct stream *stream, struct tls_record *record)
         stream->lent_len = (uint32_t)rest.len;
         if (rc != SAGATE_AGAIN)
             return rc;
-        rc = rest.len == 0 ? SAGATE_OK : append(stream, rest, need);
+        rc = append(stream, rest, need);
         stream->lent_len = 0;
         return rc == SAGATE_OK ? SAGATE_AGAIN : rc;
     }
@@ -252,7 +254,7 @@ static int keep_pending(struct stream *stream, const uint8_t *data, size_t len)
     size_t need = stream->out_len + len;
     if ((need > SESSION_PENDING_MAX && !stream->whole) || need > UINT32_MAX / 2)
         return SAGATE_EGONE;
-    if (need > stream->out_cap) {
+    if (stream->out == NULL || need > stream->out_cap) {
         size_t cap = need + need / 2;
         uint8_t *grown = realloc(stream->out, cap);
         if (grown == NULL)

@@ -192,7 +192,8 @@ static void failed(struct pending *pending)
 static void progress(struct pending *pending, int result)
 {
     struct worker *worker = pending->worker;
-    if (result == SAGATE_PARKED && !pending->parked)
+    // Where a ticket was refused the handshake asks for the key of another identity.
+    while (result == SAGATE_PARKED && !pending->parked)
         result = resolve_or_park(pending);
     switch (result) {
     case SAGATE_PARKED:

@@ -268,6 +268,8 @@ void traffic_establish(struct pending *pending)
     bool stream = pending->endpoint.stream != 0;
     struct principal *principal = pending->principal;
     pending->principal = NULL;
+    if (handshake_resumed(pending->handshake))
+        worker_count(worker, STAT_HANDSHAKES_RESUMED, 1);
     int result = handshake_finish(pending->handshake, &framework, &record);
     pending->handshake = NULL;
     if (framework != FRAMEWORK_PSK) {

@@ -253,11 +253,11 @@ def openssl_certificate(t, port, version="-tls1_2", cipher=None, extra=()):
     return pipe_client(t, argv + list(extra), "openssl")
 
 
-def gnutls_psk(t, port, credential, priority="NORMAL:-KX-ALL:+PSK:-VERS-ALL:+VERS-TLS1.2"):
+def gnutls_psk(t, port, credential, priority="NORMAL:-KX-ALL:+PSK:-VERS-ALL:+VERS-TLS1.2", extra=()):
     need("gnutls-cli")
     return pipe_client(t, ["gnutls-cli", "--logfile", t.dir / "gnutls-cli.info", "--no-ca-verification", "-p", port,
                            "--pskusername", credential.identity, "--pskkey", credential.hex, "--priority", priority,
-                           "127.0.0.1"], "gnutls-cli")
+                           *extra, "127.0.0.1"], "gnutls-cli")
 
 
 # --- CoAP ------------------------------------------------------------------------------------------------------------

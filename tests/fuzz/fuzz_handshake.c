@@ -70,6 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (rig_open(&rig, dtls ? &dtls_options : &tls_options) != SAGATE_OK)
         abort();
     handshake_cookie_secret(rig.contexts, secret);
+    if (handshake_contexts_tickets(rig.contexts, secret, 7200) != SAGATE_OK)
+        abort();
     rig.key = slice_of(key, sizeof key);
     if (!dtls && rig_accept(&rig) != SAGATE_OK)
         abort();

@@ -126,6 +126,7 @@ static void judge(struct rig *rig, int rc)
         handshake_free(rig->handshake);
         rig->handshake = NULL;
     } else if (rig->server == SAGATE_DONE) {
+        rig->resumed = handshake_resumed(rig->handshake);
         if (handshake_finish(rig->handshake, &rig->framework, &rig->record) != SAGATE_OK)
             abort();
         rig->handshake = NULL;

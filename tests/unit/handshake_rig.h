@@ -36,6 +36,7 @@ struct rig {
     size_t step;                // TLS: hand over this many bytes at a time; 0: all
     char identity[600];         // last peeked
     enum framework framework;
+    bool resumed; // by a ticket
     struct record *record;
     enum handshake_cause cause;
     size_t cid_len;

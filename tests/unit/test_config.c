@@ -201,6 +201,7 @@ static void smallest_has_defaults(void)
     CU_ASSERT_TRUE(config->process.workers >= 1 && config->process.workers <= CONFIG_WORKERS_MAX);
     CU_ASSERT_EQUAL(config->limits.coap_exchange_bytes, 64U << 20);
     CU_ASSERT_EQUAL(config->limits.content_depth, 32);
+    CU_ASSERT_EQUAL(config->limits.session_ticket_seconds, 7200);
     CU_ASSERT_EQUAL(config->control_socket_mode, 0660);
     CU_ASSERT_EQUAL(config->upstreams[0].full_access_count, 4);
     CU_ASSERT_STRING_EQUAL(config->upstreams[0].authorization, "");
@@ -246,7 +247,7 @@ static const char everything[] =
     "  pin_workers = false; lock_memory = false; log_level = \"debug\"; };\n"
     "limits: { handshakes = 11; handshake_seconds = 12; parked = 10; parked_milliseconds = 14; associations = 15;\n"
     "  association_idle_seconds = 16; associations_per_identity = 0; eviction_idle_seconds = 23; connection_id_bytes = "
-    "5; connections = 17; "
+    "5; session_ticket_seconds = 0; connections = 17; "
     "requests_per_association = 18;\n"
     "  coap_exchange_bytes = 4000000000; observations_per_association = 0; http_head_bytes = 2048;\n"
     "  http_head_seconds = 19; http_idle_seconds = 20; http_body_seconds = 21; http_body_buffer_bytes = 2049;\n"
@@ -286,6 +287,7 @@ static void everything_is_read(void)
     CU_ASSERT_EQUAL(config->limits.associations_per_identity, 0);
     CU_ASSERT_EQUAL(config->limits.eviction_idle_seconds, 23);
     CU_ASSERT_FALSE(config->process.lock_memory);
+    CU_ASSERT_EQUAL(config->limits.session_ticket_seconds, 0);
     CU_ASSERT_STRING_EQUAL(config->certificates[1].server_names[0], "in.sp.example");
     CU_ASSERT_STRING_EQUAL(config->certificates[0].key_file, "/k/a.pem");
     CU_ASSERT_STRING_EQUAL(config->upstreams[1].authorization, "Bearer very-secret-token");

@@ -1,0 +1,58 @@
+// Session tickets (RFC 5077, RFC 8446 4.6.1): the library's session with the PSK identity that was proven behind it,
+// under keys that every worker and the next process can make again. No state for a ticket is kept.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#ifndef SAGATE_DATAPLANE_HANDSHAKE_TICKETS_H
+#define SAGATE_DATAPLANE_HANDSHAKE_TICKETS_H
+
+#include "common/slice.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    TICKETS_SECRET = 32,
+    TICKETS_NAME = 16, // what the library puts around what it has encrypted
+    TICKETS_IV = 16,
+    TICKETS_LENGTH = 2,
+    TICKETS_MAC = 32,
+    TICKETS_FRAME = TICKETS_NAME + TICKETS_IV + TICKETS_LENGTH + TICKETS_MAC,
+    TICKETS_BODY_MAX = 1024, // longest body that is handled
+    TICKETS_SPARE = 32,      // bytes of its frame that a ticket uses for more body
+};
+
+struct tickets {
+    const uint8_t *secret; // TICKETS_SECRET bytes
+    uint32_t lifetime;     // seconds that a ticket is good for; a key is made for each such period
+};
+
+// The parts of a ticket as the library keeps them: name, IV, body, MAC. The key takes four bytes of the name, twelve of
+// the IV and sixteen of the MAC; the rest of them lengthens the body, so that an identity of 58 bytes finds room in
+// what the library offers by default.
+struct ticket_parts {
+    uint8_t *name, *iv, *body, *mac;
+    size_t len; // of the body
+};
+
+// Seals a ticket in place: `session` bytes of the body become `parts->len`, with the identity behind them (empty: the
+// peer proved none). `binding`: of the listener, for which alone the ticket is good. `now`: seconds (CLOCK_REALTIME).
+// One whose identity does not fit, or with a NULL identity, is sealed as one that nobody will open. SAGATE_OK;
+// SAGATE_EINVAL (body too short or too long); SAGATE_EINTERNAL.
+int tickets_seal(const struct tickets *tickets, struct slice binding, const struct slice *identity, size_t session,
+                 int64_t now, const struct ticket_parts *parts);
+
+// An opened ticket: the session, `len` bytes in all, and what was proven. The owner wipes it.
+struct ticket {
+    uint8_t bytes[TICKETS_BODY_MAX + TICKETS_SPARE];
+    size_t len;
+    struct slice identity; // in `bytes`; empty: none
+};
+
+// True when the bytes look like a ticket, whoever made it.
+bool tickets_shaped(struct slice bytes);
+
+// Opens a whole ticket as it came: SAGATE_OK; SAGATE_ERECORD (forged, expired, of another listener, or of no use).
+int tickets_open(const struct tickets *tickets, struct slice binding, struct slice bytes, int64_t now,
+                 struct ticket *ticket);
+
+#endif

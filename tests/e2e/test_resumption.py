@@ -1,0 +1,88 @@
+# Session tickets: TLS sessions resumed by OpenSSL and GnuTLS, and what a ticket is not good for.
+# SPDX-License-Identifier: GPL-3.0-or-later
+from lib import Credential, DEV1, DEV2, Sagate, check, equal, gnutls_psk, need, openssl_certificate
+
+SUITES = (("-tls1_2", "PSK-AES128-GCM-SHA256"), ("-tls1_2", "PSK-AES128-CBC-SHA256"),
+          ("-tls1_3", "TLS_AES_128_GCM_SHA256"))
+
+
+def resumed(s):
+    return int(s.metric("handshakes_resumed_total"))
+
+
+def who(stream, origin="Cdev1", rqi="use"):
+    return stream.request("GET", "/cse-in", origin=origin, rqi=rqi).rsc
+
+
+def keep_session(s, t, version, cipher, credential=DEV1, origin="Cdev1"):
+    session = t.dir / f"{version}-{cipher}.session"
+    with s.tls(credential, version=version, cipher=cipher, extra=["-sess_out", str(session)]) as stream:
+        equal(who(stream, origin), 2000, "first")
+    check(session.exists(), "no session was kept")
+    return ["-sess_in", str(session)]
+
+
+def test_openssl_psk(t):
+    s = Sagate(t)
+    for count, (version, cipher) in enumerate(SUITES, 1):
+        use = keep_session(s, t, version, cipher)
+        with s.tls(DEV1, version=version, cipher=cipher, extra=use) as stream:
+            equal(who(stream), 2000, f"resumed {cipher}")
+            equal(who(stream, "Cdev2"), 4106, "another's originator after resumption")
+            listed = s.ctl("associations", "list")["associations"]
+            equal([(a["credential_id"], a["framework"].lower()) for a in listed], [("12-dev1@sp.example", "psk")])
+        equal(resumed(s), count, cipher)
+
+
+def test_openssl_certificate(t):
+    s = Sagate(t)
+    for count, version in enumerate(("-tls1_2", "-tls1_3"), 1):
+        session = str(t.dir / f"{version}.session")
+        for extra in (["-sess_out", session], ["-sess_in", session]):
+            with openssl_certificate(t, s.tls_port, version, extra=extra) as stream:
+                equal(who(stream), 4107, version)
+        equal(resumed(s), count, version)
+
+
+def test_gnutls(t):
+    need("gnutls-cli")
+    s = Sagate(t)
+    for count, version in enumerate(("1.2", "1.3"), 1):
+        kx = "+PSK" if version == "1.2" else "+DHE-PSK:+PSK:+GROUP-ALL"
+        with gnutls_psk(t, s.tls_port, DEV1, f"NORMAL:-KX-ALL:{kx}:-VERS-ALL:+VERS-TLS{version}",
+                        ["--resume", "--waitresumption"]) as stream:
+            equal(who(stream), 2000, version)
+        equal(resumed(s), count, version)
+
+
+def test_removed_identity(t):
+    s = Sagate(t)
+    for version, cipher in SUITES:
+        new = Credential("new@sp.example", "key-of-the-new-identity", ["Cnew"])
+        s.command("identities add", identity=new.identity, key_hex=new.hex, ae_ids=["Cnew"])
+        use = keep_session(s, t, version, cipher, new, "Cnew")
+        s.ctl("identities", "remove", new.identity)
+        with s.tls(new, version=version, cipher=cipher, extra=use) as stream:
+            try:
+                check(who(stream, "Cnew") != 2000, "a removed identity resumes")
+            except AssertionError as closed:
+                check("closed" in str(closed) or "ended" in str(closed), closed)
+        # The session is no way around another key either.
+        with s.tls(DEV2, version=version, cipher=cipher, extra=use) as stream:
+            equal((who(stream, "Cdev2"), who(stream, "Cnew")), (2000, 4106), cipher)
+    equal(resumed(s), 0)
+
+
+def test_next_process_and_off(t):
+    s = Sagate(t, overrides={"process": {"workers": 2}})
+    use = keep_session(s, t, *SUITES[2])
+    for _ in range(6):  # whichever worker gets it
+        with s.tls(DEV1, version=SUITES[2][0], cipher=SUITES[2][1], extra=use) as stream:
+            equal(who(stream), 2000)
+    equal(resumed(s), 6)
+    s.settings["limits"] = {"session_ticket_seconds": 0}
+    s.write()
+    s.ctl("reload")
+    with s.tls(DEV1, version=SUITES[2][0], cipher=SUITES[2][1], extra=use) as stream:
+        equal(who(stream), 2000, "in full")
+    equal(resumed(s), 6)
