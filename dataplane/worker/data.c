@@ -64,7 +64,7 @@ struct data {
     size_t thread_count;
     struct thread threads[CONFIG_WORKERS_MAX];
     struct worker *workers[CONFIG_WORKERS_MAX]; // of the threads
-    uint8_t *stats; // mapping
+    uint8_t *stats;                             // mapping
     size_t stats_stride;
     uint8_t *ticket_secret; // secret_alloc; one for all workers, so that each takes the tickets of the others
     int (*lock_down)(void);
