@@ -198,7 +198,7 @@ static int ask_forged(struct pair *pair)
 // The receiver tells the sender by an alert. The error stays with the socket until SO_ERROR has been read.
 static int tell(struct pair *pair, bool read_error)
 {
-    struct pair other;
+    struct pair other = *pair;
     forge(pair, &other);
     int rc = pair_install(pair, other.right, TLS_TX);
     if (rc == 0)
@@ -308,7 +308,7 @@ const struct probe probes_plain[] = {
 static void answer(const struct probe *probe, size_t cipher, uint16_t version, char cell[static 24])
 {
     if (probe->version != 0 && probe->version != version) {
-        strcpy(cell, "-");
+        snprintf(cell, 24, "-");
         return;
     }
     pid_t child = fork();
@@ -330,9 +330,9 @@ static void answer(const struct probe *probe, size_t cipher, uint16_t version, c
     kill(-child, SIGKILL); // and what it has made
     if (done == 0) {
         waitpid(child, &status, 0);
-        strcpy(cell, "stalled");
+        snprintf(cell, 24, "stalled");
     } else if (!WIFEXITED(status)) {
-        strcpy(cell, "died");
+        snprintf(cell, 24, "died");
     } else {
         int error = WEXITSTATUS(status);
         const char *name = error == 0 ? "ok" : strerrorname_np(error);
