@@ -83,7 +83,7 @@ static int ask_alert_recv(struct pair *pair)
 static int ask_alert_again(struct pair *pair)
 {
     char data[64];
-    uint8_t type;
+    uint8_t type = 0;
     ask_alert_recv(pair);
     struct pollfd ready = {.fd = pair->right, .events = POLLIN};
     if (poll(&ready, 1, 1000) != 1)
@@ -203,13 +203,13 @@ static int tell(struct pair *pair, bool read_error)
     int rc = pair_install(pair, other.right, TLS_TX);
     if (rc == 0)
         rc = pair_install(pair, other.left, TLS_RX);
-    int error;
+    int error = 0;
     socklen_t size = sizeof error;
     if (rc == 0 && read_error && getsockopt(other.right, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
         rc = -errno;
     if (rc == 0)
         rc = pair_send_record(other.right, RECORD_ALERT, "\2", 2);
-    uint8_t type;
+    uint8_t type = 0;
     char data[16];
     int got = rc == 0 ? pair_receive(other.left, &type, data, sizeof data) : rc;
     return got < 0 ? got : got == 2 && type == RECORD_ALERT ? 0 : -EBADMSG;

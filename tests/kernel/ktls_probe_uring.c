@@ -307,7 +307,7 @@ static int ask_sendmsg_alert(struct pair *pair)
     message.msg_controllen = head->cmsg_len;
     io_uring_prep_sendmsg(io_uring_get_sqe(&ring.uring), pair->left, &message, MSG_NOSIGNAL);
     int sent = ring_next(&ring).res;
-    uint8_t type;
+    uint8_t type = 0;
     char data[8];
     int got = sent < 0 ? sent : pair_receive(pair->right, &type, data, sizeof data);
     return got < 0 ? got : got == 2 && type == RECORD_ALERT ? 0 : -EBADMSG;
