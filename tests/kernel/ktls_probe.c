@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static const struct cipher ciphers[] = {
 };
 static const uint16_t versions[] = {TLS_1_2_VERSION, TLS_1_3_VERSION};
 
-enum { CIPHERS = sizeof ciphers / sizeof *ciphers, VERSIONS = 2, PROBE_SECONDS = 15 };
+enum { CIPHERS = sizeof ciphers / sizeof *ciphers, VERSIONS = 2, PROBE_SECONDS = 10 };
 
 static int ask_keys(struct pair *pair)
 {
@@ -82,7 +83,7 @@ static int ask_alert_recv(struct pair *pair)
 static int ask_alert_again(struct pair *pair)
 {
     char data[64];
-    uint8_t type;
+    uint8_t type = 0;
     ask_alert_recv(pair);
     struct pollfd ready = {.fd = pair->right, .events = POLLIN};
     if (poll(&ready, 1, 1000) != 1)
@@ -165,26 +166,62 @@ static int ask_sequence_rx(struct pair *pair)
     return ask_sequence(pair, pair->right, TLS_RX);
 }
 
+// A connection whose receiver has other keys than the sender, with a record on its way and the error of recv() taken.
+static int forge(struct pair *pair, struct pair *other)
+{
+    *other = *pair;
+    pair_keys(other);
+    int rc = pair_connect(&other->left, &other->right);
+    if (rc == 0)
+        rc = pair_layer(other->left);
+    if (rc == 0)
+        rc = pair_layer(other->right);
+    if (rc == 0)
+        rc = pair_install(other, other->left, TLS_TX);
+    if (rc == 0)
+        rc = pair_install(pair, other->right, TLS_RX);
+    if (rc == 0)
+        rc = pair_feed(other->left, 100, 100);
+    char data[256];
+    if (rc == 0 && recv(other->right, data, sizeof data, 0) < 0)
+        rc = -errno;
+    return rc;
+}
+
 // What recv() says of a record that is not authentic.
 static int ask_forged(struct pair *pair)
 {
+    struct pair other;
+    return forge(pair, &other);
+}
+
+// The receiver tells the sender by an alert. The error stays with the socket until SO_ERROR has been read.
+static int tell(struct pair *pair, bool read_error)
+{
     struct pair other = *pair;
-    pair_keys(&other);
-    int rc = pair_connect(&other.left, &other.right);
+    forge(pair, &other);
+    int rc = pair_install(pair, other.right, TLS_TX);
     if (rc == 0)
-        rc = pair_layer(other.left);
-    if (rc == 0)
-        rc = pair_layer(other.right);
-    if (rc == 0)
-        rc = pair_install(&other, other.left, TLS_TX);
-    if (rc == 0)
-        rc = pair_install(pair, other.right, TLS_RX);
-    if (rc == 0)
-        rc = pair_feed(other.left, 100, 100);
-    char data[256];
-    if (rc == 0 && recv(other.right, data, sizeof data, 0) < 0)
+        rc = pair_install(pair, other.left, TLS_RX);
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (rc == 0 && read_error && getsockopt(other.right, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
         rc = -errno;
-    return rc;
+    if (rc == 0)
+        rc = pair_send_record(other.right, RECORD_ALERT, "\2", 2);
+    uint8_t type = 0;
+    char data[16];
+    int got = rc == 0 ? pair_receive(other.left, &type, data, sizeof data) : rc;
+    return got < 0 ? got : got == 2 && type == RECORD_ALERT ? 0 : -EBADMSG;
+}
+
+static int ask_tell(struct pair *pair)
+{
+    return tell(pair, false);
+}
+static int ask_tell_error_read(struct pair *pair)
+{
+    return tell(pair, true);
 }
 
 // Whether poll() stays silent while a record is there in part only. The other end has no keys and sends by hand.
@@ -202,6 +239,36 @@ static int ask_partial(struct pair *pair)
     if (rc == 0 && poll(&ready, 1, 200) != 0)
         rc = -EAGAIN;
     return rc;
+}
+
+// What recv() says of bytes that can be no record.
+static int ask_bytes(struct pair *pair, const void *data, size_t size)
+{
+    struct pair other = *pair;
+    int rc = pair_connect(&other.left, &other.right);
+    if (rc == 0)
+        rc = pair_layer(other.right);
+    if (rc == 0)
+        rc = pair_install(&other, other.right, TLS_RX);
+    if (rc == 0 && send(other.left, data, size, MSG_NOSIGNAL) < 0)
+        rc = -errno;
+    char got[64];
+    if (rc == 0 && recv(other.right, got, sizeof got, 0) < 0)
+        rc = -errno;
+    return rc;
+}
+
+static int ask_long(struct pair *pair)
+{
+    return ask_bytes(pair, "\x17\x03\x03\x50\x00 and more than that", 25);
+}
+static int ask_short(struct pair *pair)
+{
+    return ask_bytes(pair, "\x17\x03\x03\x00\x03xyz and more", 17);
+}
+static int ask_version(struct pair *pair)
+{
+    return ask_bytes(pair, "GET / HTTP/1.1\r\n", 16);
 }
 
 // Keys for one direction alone; the other stays bytes as they are.
@@ -227,6 +294,11 @@ const struct probe probes_plain[] = {
     {"sequence number read back, sending", ask_sequence_tx, 0},
     {"sequence number read back, receiving", ask_sequence_rx, 0},
     {"error of recv at a forged record", ask_forged, 0},
+    {"alert after that", ask_tell, 0},
+    {"alert after that and after SO_ERROR", ask_tell_error_read, 0},
+    {"error of recv at a record that is too long", ask_long, 0},
+    {"error of recv at a record that is too short", ask_short, 0},
+    {"error of recv at bytes of another protocol", ask_version, 0},
     {"poll is silent at a part of a record", ask_partial, 0},
     {NULL, NULL, 0},
 };
@@ -236,7 +308,7 @@ const struct probe probes_plain[] = {
 static void answer(const struct probe *probe, size_t cipher, uint16_t version, char cell[static 24])
 {
     if (probe->version != 0 && probe->version != version) {
-        strcpy(cell, "-");
+        snprintf(cell, 24, "-");
         return;
     }
     pid_t child = fork();
@@ -258,9 +330,9 @@ static void answer(const struct probe *probe, size_t cipher, uint16_t version, c
     kill(-child, SIGKILL); // and what it has made
     if (done == 0) {
         waitpid(child, &status, 0);
-        strcpy(cell, "stalled");
+        snprintf(cell, 24, "stalled");
     } else if (!WIFEXITED(status)) {
-        strcpy(cell, "died");
+        snprintf(cell, 24, "died");
     } else {
         int error = WEXITSTATUS(status);
         const char *name = error == 0 ? "ok" : strerrorname_np(error);

@@ -171,7 +171,7 @@ static int ask_alert(struct pair *pair)
 
 static int ask_alert_again(struct pair *pair)
 {
-    uint8_t type;
+    uint8_t type = 0;
     char data[8];
     ask_alert(pair);
     struct pollfd ready = {.fd = pair->right, .events = POLLIN};

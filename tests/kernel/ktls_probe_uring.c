@@ -38,8 +38,9 @@ static int ring_open(struct ring *ring)
     memset(ring->buffers, 0, 4096);
     struct io_uring_buf_reg registration = {.ring_addr = (uint64_t)(uintptr_t)ring->buffers, .ring_entries = BUFFERS};
     rc = io_uring_register_buf_ring(&ring->uring, &registration, 0);
-    for (unsigned short i = 0; i < BUFFERS; i++)
-        io_uring_buf_ring_add(ring->buffers, ring->bytes + i * BUFFER_SIZE, BUFFER_SIZE, i, BUFFERS - 1, i);
+    for (int i = 0; i < BUFFERS; i++)
+        io_uring_buf_ring_add(ring->buffers, ring->bytes + i * BUFFER_SIZE, BUFFER_SIZE, (unsigned short)i, BUFFERS - 1,
+                              i);
     io_uring_buf_ring_advance(ring->buffers, BUFFERS);
     return rc;
 }
@@ -82,9 +83,9 @@ static int ask_send(struct pair *pair, bool zero_copy)
 {
     struct ring ring;
     int rc = ring_open(&ring);
-    uint8_t *data = malloc(TOTAL);
-    if (rc != 0 || data == NULL)
-        return rc != 0 ? rc : -ENOMEM;
+    static uint8_t data[TOTAL];
+    if (rc != 0)
+        return rc;
     pair_fill(data, TOTAL, 0);
     int small = 32768;
     setsockopt(pair->left, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
@@ -306,7 +307,7 @@ static int ask_sendmsg_alert(struct pair *pair)
     message.msg_controllen = head->cmsg_len;
     io_uring_prep_sendmsg(io_uring_get_sqe(&ring.uring), pair->left, &message, MSG_NOSIGNAL);
     int sent = ring_next(&ring).res;
-    uint8_t type;
+    uint8_t type = 0;
     char data[8];
     int got = sent < 0 ? sent : pair_receive(pair->right, &type, data, sizeof data);
     return got < 0 ? got : got == 2 && type == RECORD_ALERT ? 0 : -EBADMSG;
