@@ -108,6 +108,19 @@ static void list_suites(const struct config_listener *listener, bool certificate
     }
 }
 
+// P-256 is what TS-0003 names. Over DTLS none of the hybrid groups: their shares would not fit one datagram together
+// with the rest of a ClientHello.
+static bool set_groups(WOLFSSL_CTX *ctx, bool dtls, enum config_tls_version newest)
+{
+    int groups[] = {WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_X25519,     WOLFSSL_ECC_SECP384R1,
+                    WOLFSSL_ECC_SECP521R1, WOLFSSL_X25519MLKEM768, WOLFSSL_SECP256R1MLKEM768};
+    enum { ALL = sizeof groups / sizeof *groups, CLASSIC = ALL - 2 };
+    if (newest != CONFIG_TLS_1_3)
+        return true;
+    return (!dtls && wolfSSL_CTX_set_groups(ctx, groups, ALL) == WOLFSSL_SUCCESS) ||
+           wolfSSL_CTX_set_groups(ctx, groups, CLASSIC) == WOLFSSL_SUCCESS;
+}
+
 static int set_up(WOLFSSL_CTX *ctx, const struct config_listener *listener, bool certificate,
                   const struct report *report)
 {
@@ -128,10 +141,7 @@ static int set_up(WOLFSSL_CTX *ctx, const struct config_listener *listener, bool
     if (listener->version_min == CONFIG_TLS_1_2 &&
         wolfSSL_CTX_SetMinVersion(ctx, dtls ? WOLFSSL_DTLSV1_2 : WOLFSSL_TLSV1_2) != WOLFSSL_SUCCESS)
         return refuse(report, listener, "version_min", "not supported by the library");
-    // A larger key share would not fit one datagram together with the rest of a ClientHello.
-    int groups[] = {WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1, WOLFSSL_ECC_SECP521R1};
-    if (dtls && listener->version_max == CONFIG_TLS_1_3 &&
-        wolfSSL_CTX_set_groups(ctx, groups, sizeof groups / sizeof *groups) != WOLFSSL_SUCCESS)
+    if (!set_groups(ctx, dtls, listener->version_max))
         return refuse(report, listener, "groups", "not supported by the library");
     if (listener->psk) {
         wolfSSL_CTX_set_psk_server_callback(ctx, handshake_psk_tls12);
@@ -176,6 +186,13 @@ static int build_context(struct context_listener *out, size_t at, const struct c
     if (ctx == NULL)
         return SAGATE_ENOMEM;
     out->contexts[at].ctx = ctx;
+#ifdef SINGLE_THREADED
+    // One generator for all objects of a context, instead of one that each makes and tests. A context and its objects
+    // are one worker's alone, and contexts share nothing that is written: the library's session cache and curve cache
+    // are off. So nothing needs the locks that such a build of the library leaves out.
+    if (wolfSSL_CTX_new_rng(ctx) != WOLFSSL_SUCCESS)
+        return SAGATE_ENOMEM;
+#endif
     if (certificate) {
         size_t index = listener->certificates[at];
         int rc = load_certificate(ctx, config, listener, files, index, report);

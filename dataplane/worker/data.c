@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/plane.h"
 #include "common/secret.h"
+#include "dataplane/handshake/allocator.h"
 #include "dataplane/worker/worker.h"
 
 #include <errno.h>
@@ -169,6 +170,7 @@ static void *thread_main(void *context)
 {
     struct thread *thread = context;
     atomic_store(&thread->result, worker_run(thread->worker));
+    allocator_release();
     return NULL;
 }
 
@@ -518,6 +520,7 @@ static bool worker_failed(struct data *data)
 int data_main(int supervisor_fd, int (*lock_down)(void))
 {
     static struct data data;
+    allocator_install();
     data.supervisor_fd = supervisor_fd;
     data.lock_down = lock_down;
     for (size_t i = 0; i < CONFIG_WORKERS_MAX; i++)

@@ -62,7 +62,7 @@ def of_dtls12(suites):
 # bytes: to a client that wants more sagate answers without the extension.
 CIDS = {"wolfSSL": [b"", b"\x0a\x1b\x2c\x3d", bytes(range(1, 11))],
         "Mbed TLS": [b"", b"\x0a\x1b\x2c\x3d", bytes(range(1, 17))]}
-CID_LONGEST = 10
+CID_LONGEST = 16
 CONNECTION_ID_BYTES = 8  # of those that sagate issues, as long as the configuration says nothing else
 
 

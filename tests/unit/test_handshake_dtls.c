@@ -182,7 +182,7 @@ static void longer_connection_ids_than_the_library_takes_are_left_out(void)
     struct tls_client_options peer = offering(peers[PEER_12], 10);
     struct tls_client *client = start(&rig, &both, &peer, OUR_CID);
     size_t len = second_hello(&rig, client, hello);
-    len = lengthen_cid(hello, len, 6);
+    len = lengthen_cid(hello, len, 7);
     rig_give(&rig, hello, len);
     CU_ASSERT_EQUAL(rig.first, HANDSHAKE_STARTED);
     CU_ASSERT_EQUAL(rig.server, SAGATE_AGAIN);
