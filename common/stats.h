@@ -44,6 +44,9 @@
     X(DATAGRAMS_DROPPED_BUFFER, "datagrams_dropped_total", "reason=\"no_buffer\"", "counter", "")                      \
     X(RECORDS_OPENED, "records_total", "direction=\"in\"", "counter", "Records of application data")                   \
     X(RECORDS_SEALED, "records_total", "direction=\"out\"", "counter", "")                                             \
+    X(KERNEL_TLS_IN, "kernel_tls_streams_total", "direction=\"in\"", "counter",                                        \
+      "TLS associations handed to the kernel, by direction")                                                           \
+    X(KERNEL_TLS_OUT, "kernel_tls_streams_total", "direction=\"out\"", "counter", "")                                  \
     X(BYTES_IN, "bytes_total", "direction=\"in\"", "counter", "Bytes of application data")                             \
     X(BYTES_OUT, "bytes_total", "direction=\"out\"", "counter", "")                                                    \
     X(STREAMS_ACCEPTED, "streams_accepted_total", "", "counter", "TCP connections accepted")                           \

@@ -38,7 +38,8 @@ struct worker_options {
     const struct io_driver *driver;
     struct stats *stats; // never NULL
     int channel_fd;      // plane socket to control; -1 in tests that resolve by hand; stays the caller's
-    int wake_fd;         // eventfd that worker_swap and worker_stop write to; -1 in tests; stays the caller's
+    const struct ktls_support *kernel_tls; // what the kernel can do, outlives the worker; NULL: nothing is handed to it
+    int wake_fd; // eventfd that worker_swap and worker_stop write to; -1 in tests; stays the caller's
     struct worker_snapshot *snapshot;
 };
 
