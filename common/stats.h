@@ -56,6 +56,9 @@
     X(RECORDS_HANDOVER_FULL, "records_dropped_total", "reason=\"handover_full\"", "counter",                           \
       "Records dropped, by reason")                                                                                    \
     X(RECORDS_UNKNOWN_CID, "records_dropped_total", "reason=\"unknown_connection_id\"", "counter", "")                 \
+    X(KERNEL_TLS_IN, "kernel_tls_streams_total", "direction=\"in\"", "counter",                                        \
+      "TLS associations handed to the kernel, by direction")                                                           \
+    X(KERNEL_TLS_OUT, "kernel_tls_streams_total", "direction=\"out\"", "counter", "")                                  \
     X(BYTES_IN, "bytes_total", "direction=\"in\"", "counter", "Bytes of application data")                             \
     X(BYTES_OUT, "bytes_total", "direction=\"out\"", "counter", "")                                                    \
     X(STREAMS_ACCEPTED, "streams_accepted_total", "", "counter", "TCP connections accepted")                           \

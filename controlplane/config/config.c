@@ -148,6 +148,8 @@ int config_keep_fixed(struct config *config, const struct config *running)
     changed |= keep_text(&config->process.control_user, running->process.control_user, &failed);
     changed |= keep_text(&config->process.state_directory, running->process.state_directory, &failed);
     changed |= keep_number(&config->process.workers, running->process.workers);
+    changed |= config->process.kernel_tls != running->process.kernel_tls;
+    config->process.kernel_tls = running->process.kernel_tls;
     changed |= keep_number(&config->limits.associations, running->limits.associations);
     changed |= config->process.lock_memory != running->process.lock_memory;
     config->process.lock_memory = running->process.lock_memory;

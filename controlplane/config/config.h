@@ -22,6 +22,7 @@ enum config_identity {
     CONFIG_IDENTITY_PROXY_V2
 };
 enum config_health { CONFIG_HEALTH_NONE, CONFIG_HEALTH_CONNECT, CONFIG_HEALTH_REQUEST, CONFIG_HEALTH_PING };
+enum config_kernel_tls { CONFIG_KERNEL_TLS_AUTO, CONFIG_KERNEL_TLS_ON, CONFIG_KERNEL_TLS_OFF };
 enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 
 enum { CONFIG_LISTENERS_MAX = 64, CONFIG_SERVERS_MAX = 64, CONFIG_WORKERS_MAX = 64, CONFIG_CERTIFICATES_MAX = 256 };
@@ -34,6 +35,7 @@ struct config_process {
     bool pin_workers;
     bool lock_memory; // keep the keys of associations out of swap space
     enum log_level log_level;
+    enum config_kernel_tls kernel_tls;
 };
 
 struct config_limits {

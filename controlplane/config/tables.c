@@ -118,6 +118,8 @@ static bool mode_ok(const char *text)
     return (len == 3 || (len == 4 && text[0] == '0')) && strspn(text, "01234567") == len && text[len - 1] == '0';
 }
 
+static const struct tree_choice kernel_tls[] = {
+    {"auto", CONFIG_KERNEL_TLS_AUTO}, {"on", CONFIG_KERNEL_TLS_ON}, {"off", CONFIG_KERNEL_TLS_OFF}, {NULL, 0}};
 static const struct tree_choice log_levels[] = {{"error", LOG_LEVEL_ERROR},
                                                 {"warning", LOG_LEVEL_WARNING},
                                                 {"info", LOG_LEVEL_INFO},
@@ -204,6 +206,7 @@ static const struct tree_setting process[] = {
     BOOLEAN(struct config_process, pin_workers, true),
     BOOLEAN(struct config_process, lock_memory, true),
     CHOICE("log_level", struct config_process, log_level, log_levels, LOG_LEVEL_INFO),
+    CHOICE("kernel_tls", struct config_process, kernel_tls, kernel_tls, CONFIG_KERNEL_TLS_AUTO),
 };
 
 static const struct tree_setting limits[] = {

@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "common/file.h"
+#include "common/ktls.h"
 #include "common/secret.h"
 #include "controlplane/keystore/credentials.h"
 #include "dataplane/handshake/handshake.h"
@@ -229,9 +230,21 @@ static int keep_fixed(struct generation *generation, const struct config *runnin
     int changed = running == NULL ? 0 : config_keep_fixed(generation->config, running);
     if (changed > 0)
         (void)snprintf(generation->note, sizeof generation->note,
-                       "changes of process.workers, user, control_user, state_directory, lock_memory, "
+                       "changes of process.workers, user, control_user, state_directory, lock_memory, kernel_tls, "
                        "limits.associations and connection_id_bytes take effect at the next start");
     return changed < 0 ? changed : SAGATE_OK;
+}
+
+// Here, since only a process with all its rights has the kernel load the module.
+static int check_kernel_tls(struct report *report, const struct config_process *process)
+{
+    struct ktls_support support;
+    if (process->kernel_tls == CONFIG_KERNEL_TLS_OFF || ktls_probe(&support) ||
+        process->kernel_tls == CONFIG_KERNEL_TLS_AUTO)
+        return SAGATE_OK;
+    complain(report, "process.kernel_tls is \"on\", but this kernel offers no TLS (%s); is its module 'tls' there?\n",
+             strerror(errno));
+    return SAGATE_ECONFIG;
 }
 
 static int check_files(struct report *report, struct generation *generation, const struct config *running)
@@ -239,6 +252,7 @@ static int check_files(struct report *report, struct generation *generation, con
     const struct config_process *process = &generation->config->process;
     bool ok = check_user(report, "process.user", process->user) == SAGATE_OK;
     ok &= check_user(report, "process.control_user", process->control_user) == SAGATE_OK;
+    ok &= check_kernel_tls(report, process) == SAGATE_OK;
     int result = keep_fixed(generation, running);
     if (result != SAGATE_OK) {
         complain(report, "%s\n", sagate_strerror(result));

@@ -5,6 +5,7 @@
 #define SAGATE_DATAPLANE_IO_IO_H
 
 #include "common/address.h"
+#include "common/ktls.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,7 +44,13 @@ struct io_event {
     const struct address *local; // NULL where the driver cannot tell
     uint8_t *data;               // may be changed in place (decryption)
     size_t len;
+    uint8_t record; // IO_DATA of a stream that the kernel decrypts: 0: application data; else see io_stream_kernel_tls
 };
+
+// Which way keys are for.
+enum io_direction { IO_OUT, IO_IN };
+// Instead of a content type: a record was not authentic. Nothing follows it.
+enum { IO_RECORD_FORGED = 255 };
 
 struct io_options {
     unsigned worker;          // for messages
@@ -79,6 +86,10 @@ struct io_driver {
     int (*stream_write)(struct io *io, io_stream stream, const void *data, size_t len);
     size_t (*stream_queued)(struct io *io, io_stream stream);
     int (*stream_pause)(struct io *io, io_stream stream, bool paused);
+    int (*stream_kernel_tls)(struct io *io, io_stream stream, enum io_direction direction,
+                             const struct ktls_keys *keys);
+    int (*stream_write_record)(struct io *io, io_stream stream, uint8_t type, const void *data, size_t len);
+    uint64_t (*stream_records)(struct io *io, io_stream stream);
     void (*stream_close)(struct io *io, io_stream stream);
     void (*stream_abort)(struct io *io, io_stream stream);
 };
@@ -191,6 +202,29 @@ static inline size_t io_stream_queued(struct io *io, io_stream stream)
 static inline int io_stream_pause(struct io *io, io_stream stream, bool paused)
 {
     return io->driver->stream_pause(io, stream, paused);
+}
+
+// Hands keys of TLS to the kernel. IO_OUT: what is written from now on goes out in records that the kernel makes; what
+// was written before goes first, as it is. IO_IN: what has not been delivered is opened by the kernel: IO_DATA then
+// holds data, or (`record` is its content type) one record of another type, whole. Each again: new keys after a
+// KeyUpdate, for what follows it. SAGATE_OK; SAGATE_AGAIN (not now: IO_IN, bytes have been received that are not
+// delivered yet; IO_OUT, the keys before wait for their turn); SAGATE_EUNSUPPORTED (nothing has changed); SAGATE_EGONE.
+static inline int io_stream_kernel_tls(struct io *io, io_stream stream, enum io_direction direction,
+                                       const struct ktls_keys *keys)
+{
+    return io->driver->stream_kernel_tls(io, stream, direction, keys);
+}
+
+// After IO_OUT: as io_stream_write, one record of another content type than application data.
+static inline int io_stream_write_record(struct io *io, io_stream stream, uint8_t type, const void *data, size_t len)
+{
+    return io->driver->stream_write_record(io, stream, type, data, len);
+}
+
+// How many records the kernel has made with the last keys at most; what is queued is not in it.
+static inline uint64_t io_stream_records(struct io *io, io_stream stream)
+{
+    return io->driver->stream_records(io, stream);
 }
 
 // Sends what is queued (for at most some seconds), then closes. The id is invalid at once, and no event follows.

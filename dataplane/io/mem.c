@@ -673,6 +673,32 @@ static void mem_destroy(struct io *base)
     free(io);
 }
 
+static int mem_kernel_tls(struct io *base, io_stream id, enum io_direction direction, const struct ktls_keys *keys)
+{
+    (void)base;
+    (void)id;
+    (void)direction;
+    (void)keys;
+    return SAGATE_EUNSUPPORTED;
+}
+
+static int mem_write_record(struct io *base, io_stream id, uint8_t type, const void *data, size_t len)
+{
+    (void)base;
+    (void)id;
+    (void)type;
+    (void)data;
+    (void)len;
+    return SAGATE_EUNSUPPORTED;
+}
+
+static uint64_t mem_records(struct io *base, io_stream id)
+{
+    (void)base;
+    (void)id;
+    return 0;
+}
+
 const struct io_driver io_mem_driver = {
     .name = "mem",
     .create = mem_create,
@@ -690,6 +716,9 @@ const struct io_driver io_mem_driver = {
     .stream_write = mem_write,
     .stream_queued = mem_queued,
     .stream_pause = mem_pause,
+    .stream_kernel_tls = mem_kernel_tls,
+    .stream_write_record = mem_write_record,
+    .stream_records = mem_records,
     .stream_close = mem_close,
     .stream_abort = mem_abort,
 };

@@ -540,6 +540,9 @@ const struct io_driver io_uring_driver = {
     .stream_write = uring_stream_write,
     .stream_queued = uring_stream_queued,
     .stream_pause = uring_stream_pause,
+    .stream_kernel_tls = uring_stream_kernel_tls,
+    .stream_write_record = uring_stream_write_record,
+    .stream_records = uring_stream_records,
     .stream_close = uring_stream_close,
     .stream_abort = uring_stream_abort,
 };

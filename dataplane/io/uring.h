@@ -10,12 +10,14 @@
 #include <sys/uio.h>
 
 enum {
-    URING_SOURCES_MAX = 1024,       // datagram sockets, listeners and polled descriptors together
-    URING_STREAM_BUFFER = 16384,    // one stream receive buffer, and one chunk of an output queue
-    URING_SEND_CHUNKS = 4,          // chunks that one send takes
-    URING_CHUNKS_KEPT = 256,        // unused chunks kept for the next need
-    URING_LINGER_MAX = 1024,        // closed streams that still drain; beyond it the oldest is reset
-    URING_LINGER_US = 5000000,      // how long one drains
+    URING_SOURCES_MAX = 1024,    // datagram sockets, listeners and polled descriptors together
+    URING_STREAM_BUFFER = 16384, // one stream receive buffer, and one chunk of an output queue
+    URING_SEND_CHUNKS = 4,       // chunks that one send takes
+    URING_CHUNKS_KEPT = 256,     // unused chunks kept for the next need
+    URING_LINGER_MAX = 1024,     // closed streams that still drain; beyond it the oldest is reset
+    URING_LINGER_US = 5000000,   // how long one drains
+    URING_HANDSHAKE = 22,        // content types of TLS
+    URING_APPLICATION = 23,
     URING_ACCEPT_RETRY_US = 100000, // pause after accept failed for want of descriptors or memory
 };
 
@@ -66,6 +68,7 @@ struct uring_held {
     uint8_t *data;
     size_t len;
     int buffer;
+    uint8_t record; // as in struct io_event
 };
 STAILQ_HEAD(uring_held_list, uring_held);
 
@@ -73,6 +76,8 @@ struct uring_chunk {
     struct uring_held held;
     STAILQ_ENTRY(uring_chunk) next;
     size_t start, end;
+    uint8_t record; // 0: goes out as it is; else the content type of the records that the kernel makes of it
+    bool rekey;     // the keys of the stream that wait are set before it goes
     uint8_t data[URING_STREAM_BUFFER];
 };
 STAILQ_HEAD(uring_chunk_list, uring_chunk);
@@ -95,7 +100,13 @@ struct uring_stream {
     bool connected_due, writable_due, eof_due, closed_due;     // events to deliver
     bool paused, starved, receive_done, writable_wanted, shut;
     bool on_kick, on_ready, on_linger;
-    int error; // of connecting, receiving or sending: the errno of the last event
+    bool tls_layer, tls_out, tls_in; // kernel TLS: the layer is on the socket, and has keys for these
+    bool rekey_due;                  // a handshake message came: what follows may need new keys
+    bool rekey_next;                 // the next chunk begins under the keys that wait
+    struct ktls_keys *rekey;         // keys for sending that wait until what was queued before has gone; NULL: none
+    uint64_t records;                // that the kernel has made since, at most
+    uint8_t control[CMSG_SPACE(1)];  // of the record type being sent
+    int error;                       // of connecting, receiving or sending: the errno of the last event
     struct io_user *user;
     uint64_t fed_in; // number of the io_wait that last delivered an IO_DATA
     size_t queued;
@@ -200,9 +211,21 @@ void uring_datagram_sent(struct uring *io, uint32_t index, int result);
 uint8_t *uring_datagram_reserve(struct io *base, size_t len);
 int uring_datagram_commit(struct io *base, io_id id, const struct address *to, size_t len);
 
-// uring_stream.c: open and free the tables; work: make the requests that are due; batch_begin: streams that had
-// an IO_DATA in the last batch may have events again; deliver: one event of the first
-// stream that has one (false: none has); expire: end the streams that drained for too long.
+// uring_tls.c: sets the keys that wait; describes the type of a record to sendmsg; takes a record that recv refused
+// because of its type (or that is not authentic: `error` is what recv said) into the list of what is held: 1, go on; 0,
+// the end; a negative errno.
+bool uring_tls_rekey(struct uring_stream *stream);
+void uring_tls_describe(struct uring_stream *stream, uint8_t type);
+int uring_tls_take(struct uring *io, struct uring_stream *stream, int error);
+void uring_tls_forget(struct uring_stream *stream);
+
+// uring_stream.c: find: an open stream; chunk_take: NULL without memory. open and free the tables; work: make the
+// requests that are due; batch_begin: streams that had an IO_DATA in the last batch may have events again; deliver: one
+// event of the first stream that has one (false: none has); expire: end the streams that drained for too long.
+struct uring_stream *uring_stream_find(struct uring *io, io_stream id);
+struct uring_chunk *uring_chunk_take(struct uring *io);
+void uring_chunk_put(struct uring *io, struct uring_chunk *chunk);
+int uring_stream_queue(struct io *base, io_stream id, uint8_t record, const void *data, size_t len);
 int uring_stream_open(struct uring *io);
 void uring_stream_free(struct uring *io);
 void uring_stream_return_buffers(struct uring *io);
@@ -219,6 +242,9 @@ struct io_user *uring_stream_user(struct io *base, io_stream id);
 int uring_stream_write(struct io *base, io_stream id, const void *data, size_t len);
 size_t uring_stream_queued(struct io *base, io_stream id);
 int uring_stream_pause(struct io *base, io_stream id, bool paused);
+int uring_stream_kernel_tls(struct io *base, io_stream id, enum io_direction direction, const struct ktls_keys *keys);
+int uring_stream_write_record(struct io *base, io_stream id, uint8_t type, const void *data, size_t len);
+uint64_t uring_stream_records(struct io *base, io_stream id);
 void uring_stream_close(struct io *base, io_stream id);
 void uring_stream_abort(struct io *base, io_stream id);
 

@@ -41,7 +41,7 @@ int uring_stream_open(struct uring *io)
 
 // Chunks.
 
-static struct uring_chunk *chunk_take(struct uring *io)
+struct uring_chunk *uring_chunk_take(struct uring *io)
 {
     struct uring_chunk *chunk = STAILQ_FIRST(&io->chunks);
     if (chunk != NULL) {
@@ -50,12 +50,15 @@ static struct uring_chunk *chunk_take(struct uring *io)
     } else {
         chunk = malloc(sizeof *chunk);
     }
-    if (chunk != NULL)
+    if (chunk != NULL) {
         chunk->start = chunk->end = 0;
+        chunk->record = 0;
+        chunk->rekey = false;
+    }
     return chunk;
 }
 
-static void chunk_put(struct uring *io, struct uring_chunk *chunk)
+void uring_chunk_put(struct uring *io, struct uring_chunk *chunk)
 {
     if (io->chunks_kept == URING_CHUNKS_KEPT) {
         free(chunk);
@@ -70,7 +73,7 @@ static void output_drop(struct uring *io, struct uring_stream *stream)
     struct uring_chunk *chunk;
     while ((chunk = STAILQ_FIRST(&stream->output)) != NULL) {
         STAILQ_REMOVE_HEAD(&stream->output, next);
-        chunk_put(io, chunk);
+        uring_chunk_put(io, chunk);
     }
     stream->queued = 0;
 }
@@ -82,7 +85,7 @@ static void held_return(struct uring *io, struct uring_held *held)
     if (held->buffer >= 0)
         uring_pool_put(&io->stream_pool, (unsigned)held->buffer);
     else
-        chunk_put(io, (struct uring_chunk *)held);
+        uring_chunk_put(io, (struct uring_chunk *)held);
 }
 
 static void held_return_all(struct uring *io, struct uring_held_list *list)
@@ -110,10 +113,11 @@ static void held_relocate(struct uring *io, struct uring_stream *stream)
         STAILQ_REMOVE_HEAD(&list, next);
         struct uring_chunk *chunk = NULL;
         if (held->buffer >= 0 && io->stream_pool.free < io->stream_pool.count / 2)
-            chunk = chunk_take(io);
+            chunk = uring_chunk_take(io);
         if (chunk != NULL) {
             memcpy(chunk->data, held->data, held->len);
-            chunk->held = (struct uring_held){.data = chunk->data, .len = held->len, .buffer = -1};
+            chunk->held =
+                (struct uring_held){.data = chunk->data, .len = held->len, .buffer = -1, .record = held->record};
             held_return(io, held);
             held = &chunk->held;
         }
@@ -166,7 +170,7 @@ static io_stream id_of(const struct uring *io, const struct uring_stream *stream
     return (io_stream)stream->generation << 32 | (uint32_t)(stream - io->streams + 1);
 }
 
-static struct uring_stream *find(struct uring *io, io_stream id)
+struct uring_stream *uring_stream_find(struct uring *io, io_stream id)
 {
     uint32_t index = (uint32_t)id - 1;
     if (index >= io->stream_slots)
@@ -200,6 +204,7 @@ static void slot_settle(struct uring *io, struct uring_stream *stream)
         return;
     close(stream->fd);
     output_drop(io, stream);
+    uring_tls_forget(stream);
     if (stream->on_kick)
         TAILQ_REMOVE(&io->kick, stream, kick);
     stream->on_kick = false;
@@ -248,6 +253,7 @@ void uring_stream_free(struct uring *io)
             continue;
         close(stream->fd);
         output_drop(io, stream);
+        uring_tls_forget(stream);
         STAILQ_CONCAT(&io->held_out, &stream->held);
     }
     struct uring_held *held;
@@ -308,14 +314,18 @@ static bool start_send(struct uring *io, struct uring_stream *stream)
         return false;
     size_t count = 0;
     struct uring_chunk *chunk;
+    const struct uring_chunk *first = STAILQ_FIRST(&stream->output);
+    bool single = first->record != 0 && first->record != URING_APPLICATION; // a record of its own
     STAILQ_FOREACH(chunk, &stream->output, next)
     {
-        if (count == URING_SEND_CHUNKS)
+        if (count == URING_SEND_CHUNKS || chunk->record != first->record || chunk->rekey || (single && count > 0))
             break;
         stream->vector[count++] =
             (struct iovec){.iov_base = chunk->data + chunk->start, .iov_len = chunk->end - chunk->start};
     }
     stream->message = (struct msghdr){.msg_iov = stream->vector, .msg_iovlen = count};
+    if (single)
+        uring_tls_describe(stream, first->record);
     io_uring_prep_sendmsg(sqe, stream->fd, &stream->message, MSG_NOSIGNAL);
     io_uring_sqe_set_data64(sqe, data_of(io, stream, URING_SEND));
     stream->send_busy = true;
@@ -349,11 +359,13 @@ static bool wants_to_receive(const struct uring_stream *stream)
     if (stream->receive_done)
         return false;
     // Draining: what comes is thrown away. Unread input would turn the close into a reset that can destroy our last
-    // words on their way to the peer.
+    // words on their way to the peer. What the kernel cannot open stays, and the time of draining passes.
     if (stream->state == URING_CLOSING)
-        return true;
+        return !stream->rekey_due;
     return !stream->paused && STAILQ_EMPTY(&stream->held);
 }
+
+static void send_failed(struct uring *io, struct uring_stream *stream, int error);
 
 // Makes the requests that are due for a stream. False: not all could be made; again with the next round.
 static bool work(struct uring *io, struct uring_stream *stream)
@@ -367,6 +379,11 @@ static bool work(struct uring *io, struct uring_stream *stream)
     if (!stream->connected)
         return stream->connect_busy || stream->error != 0 || start_connect(io, stream);
     bool done = true;
+    if (!STAILQ_EMPTY(&stream->output) && !stream->send_busy && STAILQ_FIRST(&stream->output)->rekey &&
+        !uring_tls_rekey(stream)) {
+        send_failed(io, stream, EPROTO);
+        return stream->state != URING_OPEN || !wants_to_receive(stream) || stream->receive_busy;
+    }
     if (!STAILQ_EMPTY(&stream->output) && !stream->send_busy)
         done = start_send(io, stream);
     if (stream->state == URING_CLOSING && STAILQ_EMPTY(&stream->output) && !stream->send_busy) {
@@ -460,7 +477,11 @@ static void receive_completed(struct uring *io, struct uring_stream *stream, con
     }
     if (cqe->res == 0)
         receive_end(stream, 0);
-    else if (cqe->res == -ENOBUFS)
+    else if (stream->tls_in && (cqe->res == -EIO || cqe->res == -EBADMSG || cqe->res == -EKEYEXPIRED)) {
+        int rc = stream->state == URING_OPEN ? uring_tls_take(io, stream, -cqe->res) : cqe->res;
+        if (rc <= 0)
+            receive_end(stream, -rc);
+    } else if (cqe->res == -ENOBUFS)
         stream->starved = true;
     else if (cqe->res < 0 && cqe->res != -ECANCELED && cqe->res != -EINTR && cqe->res != -EAGAIN)
         receive_end(stream, -cqe->res);
@@ -500,6 +521,8 @@ static void send_completed(struct uring *io, struct uring_stream *stream, int re
         return;
     }
     size_t left = (size_t)result;
+    if (!STAILQ_EMPTY(&stream->output) && STAILQ_FIRST(&stream->output)->record != 0)
+        stream->records += left / URING_STREAM_BUFFER + 2;
     io->base.counters.bytes_sent += left;
     stream->queued -= left;
     while (left > 0) {
@@ -509,7 +532,7 @@ static void send_completed(struct uring *io, struct uring_stream *stream, int re
         left -= part;
         if (chunk->start == chunk->end) {
             STAILQ_REMOVE_HEAD(&stream->output, next);
-            chunk_put(io, chunk);
+            uring_chunk_put(io, chunk);
         }
     }
     if (stream->writable_wanted && (stream->queued == 0 || stream->queued < io->options.stream_high_water / 2)) {
@@ -604,6 +627,7 @@ bool uring_stream_deliver_one(struct uring *io)
         event->type = IO_DATA;
         event->data = held->data;
         event->len = held->len;
+        event->record = held->record;
         stream->fed_in = io->base.counters.waits;
         io->fed[io->fed_count++] = stream;
         kick(io, stream);
@@ -645,7 +669,7 @@ int uring_stream_connect(struct io *base, const struct address *to, struct io_us
 
 int uring_stream_set_user(struct io *base, io_stream id, struct io_user *user)
 {
-    struct uring_stream *stream = find(uring_of(base), id);
+    struct uring_stream *stream = uring_stream_find(uring_of(base), id);
     if (stream == NULL)
         return SAGATE_EGONE;
     stream->user = user;
@@ -654,26 +678,34 @@ int uring_stream_set_user(struct io *base, io_stream id, struct io_user *user)
 
 struct io_user *uring_stream_user(struct io *base, io_stream id)
 {
-    const struct uring_stream *stream = find(uring_of(base), id);
+    const struct uring_stream *stream = uring_stream_find(uring_of(base), id);
     return stream == NULL ? NULL : stream->user;
 }
 
 // Appends a copy to the output queue, or nothing when there is no memory.
-static bool append(struct uring *io, struct uring_stream *stream, const uint8_t *data, size_t len)
+static bool append(struct uring *io, struct uring_stream *stream, uint8_t record, const uint8_t *data, size_t len)
 {
     struct uring_chunk *chunk = STAILQ_EMPTY(&stream->output) ? NULL : stream->last;
+    bool joins = record == 0 || record == URING_APPLICATION; // a record of another type stands alone
+    if (chunk != NULL && (stream->rekey_next || chunk->record != record || !joins))
+        chunk = NULL;
     size_t room = chunk == NULL ? 0 : URING_STREAM_BUFFER - chunk->end;
     struct uring_chunk_list fresh = STAILQ_HEAD_INITIALIZER(fresh);
     for (size_t have = room; have < len; have += URING_STREAM_BUFFER) {
-        struct uring_chunk *more = chunk_take(io);
+        struct uring_chunk *more = uring_chunk_take(io);
         if (more == NULL) {
             while ((more = STAILQ_FIRST(&fresh)) != NULL) {
                 STAILQ_REMOVE_HEAD(&fresh, next);
-                chunk_put(io, more);
+                uring_chunk_put(io, more);
             }
             return false;
         }
+        more->record = record;
         STAILQ_INSERT_TAIL(&fresh, more, next);
+    }
+    if (stream->rekey_next && !STAILQ_EMPTY(&fresh)) {
+        STAILQ_FIRST(&fresh)->rekey = true;
+        stream->rekey_next = false;
     }
     if (room == 0)
         chunk = STAILQ_FIRST(&fresh);
@@ -692,15 +724,15 @@ static bool append(struct uring *io, struct uring_stream *stream, const uint8_t 
     return true;
 }
 
-int uring_stream_write(struct io *base, io_stream id, const void *data, size_t len)
+int uring_stream_queue(struct io *base, io_stream id, uint8_t record, const void *data, size_t len)
 {
     struct uring *io = uring_of(base);
-    struct uring_stream *stream = find(io, id);
+    struct uring_stream *stream = uring_stream_find(io, id);
     if (stream == NULL || stream->error != 0)
         return SAGATE_EGONE;
     if (len > io->options.stream_limit || stream->queued > io->options.stream_limit - len)
         return SAGATE_ELIMIT;
-    if (len > 0 && !append(io, stream, data, len))
+    if (len > 0 && !append(io, stream, record, data, len))
         return SAGATE_ELIMIT;
     kick(io, stream);
     if (stream->queued < io->options.stream_high_water)
@@ -709,16 +741,22 @@ int uring_stream_write(struct io *base, io_stream id, const void *data, size_t l
     return SAGATE_AGAIN;
 }
 
+int uring_stream_write(struct io *base, io_stream id, const void *data, size_t len)
+{
+    const struct uring_stream *stream = uring_stream_find(uring_of(base), id);
+    return uring_stream_queue(base, id, stream != NULL && stream->tls_out ? URING_APPLICATION : 0, data, len);
+}
+
 size_t uring_stream_queued(struct io *base, io_stream id)
 {
-    const struct uring_stream *stream = find(uring_of(base), id);
+    const struct uring_stream *stream = uring_stream_find(uring_of(base), id);
     return stream == NULL ? 0 : stream->queued;
 }
 
 int uring_stream_pause(struct io *base, io_stream id, bool paused)
 {
     struct uring *io = uring_of(base);
-    struct uring_stream *stream = find(io, id);
+    struct uring_stream *stream = uring_stream_find(io, id);
     if (stream == NULL)
         return SAGATE_EGONE;
     stream->paused = paused;
@@ -732,7 +770,7 @@ int uring_stream_pause(struct io *base, io_stream id, bool paused)
 void uring_stream_close(struct io *base, io_stream id)
 {
     struct uring *io = uring_of(base);
-    struct uring_stream *stream = find(io, id);
+    struct uring_stream *stream = uring_stream_find(io, id);
     if (stream == NULL)
         return;
     bool over = stream->error != 0 || (!stream->connected && stream->queued == 0);
@@ -757,7 +795,7 @@ void uring_stream_close(struct io *base, io_stream id)
 void uring_stream_abort(struct io *base, io_stream id)
 {
     struct uring *io = uring_of(base);
-    struct uring_stream *stream = find(io, id);
+    struct uring_stream *stream = uring_stream_find(io, id);
     if (stream == NULL)
         return;
     reset_on_close(stream->fd);

@@ -165,6 +165,11 @@ int record_lend(struct record *record, const uint8_t *data, size_t len)
     return SAGATE_OK;
 }
 
+unsigned record_to_kernel(struct record *record, const struct record_kernel *kernel)
+{
+    return record->kind == RECORD_STREAM && !record->ended ? stream_to_kernel(record->stream, kernel) : 0;
+}
+
 int record_keep(struct record *record)
 {
     return record->kind == RECORD_STREAM ? stream_keep(record->stream) : SAGATE_OK;
@@ -265,6 +270,17 @@ static size_t open_stream(struct record *record, uint8_t *out, size_t cap, int *
     }
     bool notified = error == WOLFSSL_ERROR_ZERO_RETURN || error == WC_NO_ERR_TRACE(ZERO_RETURN);
     return end(record, notified ? SAGATE_DONE : SAGATE_EGONE, status);
+}
+
+int record_control(struct record *record, uint8_t type, const uint8_t *data, size_t len)
+{
+    int status = record->end_status;
+    if (record->ended || record->kind != RECORD_STREAM)
+        return record->ended ? status : SAGATE_EGONE;
+    status = stream_control(record->stream, type, data, len);
+    if (status != SAGATE_AGAIN)
+        (void)end(record, status, &status);
+    return status;
 }
 
 size_t record_open(struct record *record, uint8_t *out, size_t cap, int *status)

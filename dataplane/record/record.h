@@ -5,6 +5,7 @@
 #ifndef SAGATE_DATAPLANE_RECORD_RECORD_H
 #define SAGATE_DATAPLANE_RECORD_RECORD_H
 
+#include "common/ktls.h"
 #include "dataplane/handshake/handshake.h"
 #include "dataplane/record/place.h"
 
@@ -38,6 +39,25 @@ int record_keep(struct record *record);
 //   SAGATE_EGONE    the association is broken (TLS bad record or renegotiation attempt, fatal alert, a limit of the
 //                   AEAD is reached): end it
 size_t record_open(struct record *record, uint8_t *out, size_t cap, int *status);
+
+// Kernel TLS. What the owner of the socket offers for it; `context` is that of the sink, which gets application data in
+// clear once the kernel seals. Results of io_stream_kernel_tls, io_stream_write_record and io_stream_records.
+struct record_kernel {
+    const struct ktls_support *support;
+    int (*keys)(void *context, bool out, const struct ktls_keys *keys);
+    int (*send)(void *context, uint8_t type, const uint8_t *data, size_t len);
+    uint64_t (*records)(void *context);
+};
+
+// Hands a folded stream to the kernel, each direction as soon as that is possible: call it after record_set_sink and
+// again when input was opened to its end. `kernel` must stay as long as the record. Returns what was handed over by
+// this call.
+enum { RECORD_KERNEL_OUT = 1, RECORD_KERNEL_IN = 2 };
+unsigned record_to_kernel(struct record *record, const struct record_kernel *kernel);
+
+// A record of another type than data that the kernel has opened (IO_RECORD_FORGED: one that it has not). What was
+// handed over before must have been opened. SAGATE_AGAIN, SAGATE_DONE, SAGATE_EGONE as of record_open.
+int record_control(struct record *record, uint8_t type, const uint8_t *data, size_t len);
 
 // Seals application data and gives it to the sink: SAGATE_OK; SAGATE_AGAIN (taken; the sink says stop); SAGATE_ELIMIT
 // (nothing taken); SAGATE_ETOOBIG (datagram too large for one record or for the path: 1400 bytes of plaintext at most);

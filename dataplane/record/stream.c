@@ -5,7 +5,7 @@
 
 #include "common/error.h"
 #include "common/secret.h"
-#include "dataplane/record/record.h"
+#include "dataplane/io/io.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +27,8 @@ enum {
     QUIET_MAX = 32, // empty records and warnings
     REFUSALS_MAX = 4,
     UPDATES_MAX = 16,
+    KERNEL_TRIES_MAX = 16,
+    KERNEL_MARGIN = 65536, // records that may be queued for the kernel and are not counted yet
     SEALED_MAX = TLS_PLAINTEXT_MAX + TLS12_OVERHEAD_MAX,
 };
 _Static_assert((int)TLS12_OVERHEAD_MAX >= (int)TLS13_OVERHEAD_MAX, "one buffer for both versions");
@@ -301,10 +303,25 @@ static int give(struct stream *stream, const uint8_t *record, size_t len)
     return SAGATE_EGONE;
 }
 
+// A record of another type than data. Behind data that the sink has refused there is no place for it: SAGATE_AGAIN.
+static int send_by_kernel(struct stream *stream, uint8_t type, const uint8_t *data, size_t len)
+{
+    int rc = flush(stream);
+    if (rc == SAGATE_ELIMIT)
+        return SAGATE_AGAIN;
+    if (rc == SAGATE_OK)
+        rc = stream->kernel->send(stream->sink.context, type, data, len);
+    if (rc == SAGATE_OK || rc == SAGATE_AGAIN)
+        return SAGATE_OK;
+    return rc == SAGATE_ELIMIT ? SAGATE_AGAIN : SAGATE_EGONE;
+}
+
 // Seals one record and gives it to the sink, or keeps it: SAGATE_OK, SAGATE_EGONE (also at the key's limit),
 // SAGATE_EINTERNAL.
 static int send_record(struct stream *stream, uint8_t type, const uint8_t *data, size_t len)
 {
+    if (stream->kernel_out)
+        return type == TLS_APPLICATION ? give(stream, data, len) : send_by_kernel(stream, type, data, len);
     uint8_t sealed[SEALED_MAX];
     size_t made;
     int rc = stream->is_tls13 ? tls13_seal(&stream->tls13, type, data, len, sealed, sizeof sealed, &made)
@@ -326,12 +343,59 @@ static int fail(struct stream *stream, uint8_t description)
     return SAGATE_EGONE;
 }
 
+// Keys of one direction, as they are now, to the kernel: results of io_stream_kernel_tls.
+static int kernel_keys(struct stream *stream, bool out)
+{
+    static const enum ktls_cipher ciphers[AEAD_COUNT] = {[AEAD_AES_128_GCM] = KTLS_AES_128_GCM,
+                                                         [AEAD_AES_256_GCM] = KTLS_AES_256_GCM,
+                                                         [AEAD_AES_128_CCM] = KTLS_AES_128_CCM,
+                                                         [AEAD_CHACHA20_POLY1305] = KTLS_CHACHA20_POLY1305};
+    enum aead aead = stream->is_tls13 ? stream->tls13.aead : stream->tls12.aead;
+    const struct ktls_support *support = stream->kernel->support;
+    enum ktls_cipher cipher = ciphers[aead];
+    bool supported = (out ? support->out : support->in)[stream->is_tls13][cipher];
+    struct ktls_keys keys;
+    if (aead == AEAD_AES_128_CCM_8 || !supported)
+        return SAGATE_EUNSUPPORTED;
+    if (stream->is_tls13) {
+        const struct tls13_half *half = out ? &stream->tls13.out : &stream->tls13.in;
+        ktls_make(true, cipher, half->key, half->iv, half->next, &keys);
+    } else {
+        const struct tls12 *state = &stream->tls12;
+        ktls_make(false, cipher, out ? state->key_out : state->key_in, out ? state->iv_out : state->iv_in,
+                  out ? state->next_out : state->next_in, &keys);
+    }
+    int rc = stream->kernel->keys(stream->sink.context, out, &keys);
+    secret_zero(&keys, sizeof keys);
+    return rc;
+}
+
 // RFC 8446 4.6.3: the message goes under the old key, what follows under the next.
 static int send_key_update(struct stream *stream)
 {
     static const uint8_t message[] = {KEY_UPDATE, 0, 0, 1, 0}; // update_not_requested
+    if (stream->kernel_out && !stream->kernel->support->rekey)
+        return SAGATE_EUNSUPPORTED;
     int rc = send_record(stream, TLS_HANDSHAKE, message, sizeof message);
-    return rc == SAGATE_OK ? tls13_update(&stream->tls13, &stream->tls13.out) : rc;
+    stream->update_owed = rc == SAGATE_AGAIN;
+    if (rc == SAGATE_AGAIN)
+        return SAGATE_OK;
+    if (rc == SAGATE_OK)
+        rc = tls13_update(&stream->tls13, &stream->tls13.out);
+    return rc == SAGATE_OK && stream->kernel_out ? kernel_keys(stream, true) : rc;
+}
+
+// Near the limit of the key in use: the next key, or SAGATE_EGONE where there is none.
+static int mind_limit(struct stream *stream)
+{
+    enum aead aead = stream->is_tls13 ? stream->tls13.aead : stream->tls12.aead;
+    uint64_t used = stream->is_tls13 ? stream->tls13.out.next : stream->tls12.next_out;
+    bool due = stream->is_tls13 && tls13_is_due(&stream->tls13);
+    if (stream->kernel_out)
+        due = used + stream->kernel->records(stream->sink.context) + KERNEL_MARGIN >= aead_properties(aead)->seal_limit;
+    if (!due && !stream->update_owed)
+        return SAGATE_OK;
+    return stream->is_tls13 && send_key_update(stream) == SAGATE_OK ? SAGATE_OK : SAGATE_EGONE;
 }
 
 static uint8_t alert_of(int error)
@@ -393,6 +457,17 @@ static int judge_message12(struct stream *stream, const uint8_t *data, size_t le
     return stream->dead ? SAGATE_EGONE : SAGATE_AGAIN;
 }
 
+// SAGATE_EUNSUPPORTED: the kernel has the old keys, and takes no others.
+static int follow_key_update(struct stream *stream, bool answer)
+{
+    if (stream->kernel_in && !stream->kernel->support->rekey)
+        return SAGATE_EUNSUPPORTED;
+    int rc = tls13_update(&stream->tls13, &stream->tls13.in);
+    if (rc == SAGATE_OK && stream->kernel_in)
+        rc = kernel_keys(stream, false);
+    return rc == SAGATE_OK && answer ? send_key_update(stream) : rc;
+}
+
 // Nothing but KeyUpdate belongs here: without post-handshake authentication a client has nothing else to say. It may
 // come in pieces, but must end its record (RFC 8446 5.1).
 static int judge_message13(struct stream *stream, const uint8_t *data, size_t len)
@@ -412,10 +487,10 @@ static int judge_message13(struct stream *stream, const uint8_t *data, size_t le
         return fail(stream, ALERT_UNEXPECTED_MESSAGE);
     if (data[at] > 1)
         return fail(stream, ALERT_ILLEGAL_PARAMETER);
-    if (tls13_update(&stream->tls13, &stream->tls13.in) != SAGATE_OK ||
-        (data[at] == 1 && send_key_update(stream) != SAGATE_OK))
-        return fail(stream, ALERT_INTERNAL_ERROR);
-    return SAGATE_AGAIN;
+    int rc = follow_key_update(stream, data[at] == 1);
+    if (rc == SAGATE_EUNSUPPORTED)
+        return SAGATE_EGONE; // the end is told by close_notify
+    return rc == SAGATE_OK ? SAGATE_AGAIN : fail(stream, ALERT_INTERNAL_ERROR);
 }
 
 static int judge(struct stream *stream, uint8_t type, const uint8_t *data, size_t *len)
@@ -450,10 +525,62 @@ static int open13(struct stream *stream, const struct tls_record *record, uint8_
     return rc;
 }
 
+unsigned stream_to_kernel(struct stream *stream, const struct record_kernel *kernel)
+{
+    unsigned done = 0;
+    if (stream->dead || stream->kernel_tries == KERNEL_TRIES_MAX || (stream->kernel_out && stream->kernel_in))
+        return 0;
+    stream->kernel = kernel;
+    stream->kernel_tries++;
+    if (!stream->kernel_out && stream->out_len == 0 && kernel_keys(stream, true) == SAGATE_OK) {
+        stream->kernel_out = true;
+        done |= RECORD_KERNEL_OUT;
+    }
+    bool between = stream->in_at == stream->in_len && stream->lent_len == 0 && stream->key_update_at == 0;
+    if (!stream->kernel_in && between && kernel_keys(stream, false) == SAGATE_OK) {
+        stream->kernel_in = true;
+        done |= RECORD_KERNEL_IN;
+    }
+    return done;
+}
+
+int stream_control(struct stream *stream, uint8_t type, const uint8_t *data, size_t len)
+{
+    if (stream->dead || !stream->kernel_in || stream->in_at != stream->in_len || stream->lent_len > 0)
+        return SAGATE_EGONE;
+    if (type == IO_RECORD_FORGED)
+        return fail(stream, ALERT_BAD_RECORD_MAC);
+    return type == TLS_APPLICATION ? SAGATE_AGAIN : judge(stream, type, data, &len);
+}
+
+// The kernel opens: what was handed over is data.
+static size_t take_plain(struct stream *stream, uint8_t *out, size_t cap, int *status)
+{
+    bool own = stream->in_at < stream->in_len;
+    size_t have = own ? stream->in_len - stream->in_at : stream->lent_len;
+    size_t n = have < cap ? have : cap;
+    *status = n > 0 ? SAGATE_OK : SAGATE_AGAIN;
+    if (n == 0) {
+        drop_input(stream);
+        return 0;
+    }
+    memcpy(out, own ? stream->in + stream->in_at : stream->lent, n);
+    if (own) {
+        stream->in_at += (uint32_t)n;
+    } else {
+        stream->lent += n;
+        stream->lent_len -= (uint32_t)n;
+    }
+    stream->quiet = stream->refusals = stream->updates = 0;
+    return n;
+}
+
 size_t stream_open(struct stream *stream, uint8_t *out, size_t cap, int *status)
 {
     struct tls_record record;
     size_t len = 0;
+    if (stream->kernel_in && !stream->dead)
+        return take_plain(stream, out, cap, status);
     int rc = stream->dead ? SAGATE_EGONE : SAGATE_AGAIN;
     while (rc == SAGATE_AGAIN) {
         rc = next_record(stream, &record);
@@ -484,8 +611,7 @@ int stream_seal(struct stream *stream, const uint8_t *data, size_t len)
     stream->whole = true;
     for (size_t at = 0; rc == SAGATE_OK && at < len;) {
         size_t n = len - at < TLS_PLAINTEXT_MAX ? len - at : TLS_PLAINTEXT_MAX;
-        if (stream->is_tls13 && tls13_is_due(&stream->tls13))
-            rc = send_key_update(stream);
+        rc = mind_limit(stream);
         if (rc == SAGATE_OK)
             rc = send_record(stream, TLS_APPLICATION, data + at, n);
         if (rc != SAGATE_OK)

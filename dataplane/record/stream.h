@@ -5,6 +5,7 @@
 #define SAGATE_DATAPLANE_RECORD_STREAM_H
 
 #include "dataplane/handshake/session.h"
+#include "dataplane/record/record.h"
 #include "dataplane/record/tls12.h"
 #include "dataplane/record/tls13.h"
 
@@ -14,7 +15,8 @@ struct stream {
         struct tls13 tls13;
     };
     struct handshake_sink sink;
-    const char *cipher; // static
+    const struct record_kernel *kernel; // NULL before stream_to_kernel
+    const char *cipher;                 // static
     // Received and not yet opened: first what is ours, [in_at, in_len), then what is borrowed.
     uint8_t *in;
     const uint8_t *lent;
@@ -24,10 +26,13 @@ struct stream {
     uint32_t out_len, out_cap;
     uint32_t skip; // TLS 1.2: bytes of a refused ClientHello still to come
     bool is_tls13;
-    bool dead;    // a fatal alert came or went, or the sink is gone: nothing more is sent
-    bool stopped; // the sink's last answer was "taken, but stop", or it refused and bytes are pending
-    bool whole;   // a seal runs, which is all or nothing: the bound on what may be pending does not hold
+    bool dead;                  // a fatal alert came or went, or the sink is gone: nothing more is sent
+    bool stopped;               // the sink's last answer was "taken, but stop", or it refused and bytes are pending
+    bool kernel_out, kernel_in; // the kernel seals, opens
+    bool update_owed;           // the kernel seals: a KeyUpdate waits until nothing is pending
+    bool whole;                 // a seal runs, which is all or nothing: the bound on what may be pending does not hold
     uint8_t quiet, refusals, updates;
+    uint8_t kernel_tries;  // attempts to hand over a direction
     uint8_t key_update_at; // TLS 1.3: bytes of a KeyUpdate that have come
 };
 _Static_assert(sizeof(struct stream) <= 384, "all that an idle folded association needs");
@@ -47,6 +52,10 @@ void stream_set_sink(struct stream *stream, const struct handshake_sink *sink);
 int stream_input(struct stream *stream, struct slice bytes);
 void stream_lend(struct stream *stream, struct slice bytes);
 int stream_keep(struct stream *stream);
+
+// As record_to_kernel and record_control.
+unsigned stream_to_kernel(struct stream *stream, const struct record_kernel *kernel);
+int stream_control(struct stream *stream, uint8_t type, const uint8_t *data, size_t len);
 
 // As record_open; `cap` is RECORD_PLAINTEXT_MAX at least. SAGATE_EGONE: the alert that says why is sent.
 size_t stream_open(struct stream *stream, uint8_t *out, size_t cap, int *status);

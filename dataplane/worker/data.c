@@ -68,6 +68,8 @@ struct data {
     uint8_t *stats;                             // mapping
     size_t stats_stride;
     uint8_t *ticket_secret; // secret_alloc; one for all workers, so that each takes the tickets of the others
+    struct ktls_support kernel_tls;
+    bool kernel_tls_used;
     int (*lock_down)(void);
     bool ended, keep; // keep: associations stay for the next process
 };
@@ -228,6 +230,7 @@ static int start_worker(struct data *data, struct config *config, const struct h
                                            .wake_fd = thread->wake_fd,
                                            .store_fd = thread->store_fd,
                                            .lock_memory = config->process.lock_memory,
+                                           .kernel_tls = data->kernel_tls_used ? &data->kernel_tls : NULL,
                                            .snapshot = &snapshot};
     result = worker_new(&options, &thread->worker);
     if (result != SAGATE_OK) {
@@ -257,6 +260,20 @@ static int link_workers(struct data *data)
     return worker_link(data->workers, data->thread_count);
 }
 
+// Once, before the system call filter: what this kernel can do with TLS.
+static void look_at_kernel(struct data *data, const struct config *config)
+{
+    char text[512];
+    if (config->process.kernel_tls == CONFIG_KERNEL_TLS_OFF)
+        return;
+    data->kernel_tls_used = ktls_probe(&data->kernel_tls);
+    if (data->kernel_tls_used)
+        ktls_describe(&data->kernel_tls, text, sizeof text);
+    else
+        (void)snprintf(text, sizeof text, "this kernel offers none (%s)", strerror(errno));
+    log_info("kernel TLS: %s", text);
+}
+
 static int start(struct data *data, struct config *config, const struct handshake_files *files, char *error,
                  size_t error_cap)
 {
@@ -266,6 +283,7 @@ static int start(struct data *data, struct config *config, const struct handshak
         (void)snprintf(error, error_cap, "no secret for session tickets");
         return SAGATE_ENOMEM;
     }
+    look_at_kernel(data, config);
     for (uint32_t i = 0; i < data->thread_count; i++) {
         int result = start_worker(data, config, files, i, error, error_cap);
         if (result != SAGATE_OK)

@@ -36,6 +36,30 @@ int endpoint_commit(void *context, size_t len)
     return SAGATE_OK;
 }
 
+static int kernel_keys(void *context, bool out, const struct ktls_keys *keys)
+{
+    struct endpoint *endpoint = context;
+    return io_stream_kernel_tls(endpoint->io, endpoint->stream, out ? IO_OUT : IO_IN, keys);
+}
+
+static int kernel_send(void *context, uint8_t type, const uint8_t *data, size_t len)
+{
+    struct endpoint *endpoint = context;
+    return io_stream_write_record(endpoint->io, endpoint->stream, type, data, len);
+}
+
+static uint64_t kernel_records(void *context)
+{
+    struct endpoint *endpoint = context;
+    return io_stream_records(endpoint->io, endpoint->stream);
+}
+
+struct record_kernel endpoint_kernel(const struct ktls_support *support)
+{
+    return (struct record_kernel){
+        .support = support, .keys = kernel_keys, .send = kernel_send, .records = kernel_records};
+}
+
 static int port_send(void *context, uint64_t id, const uint8_t *data, size_t len)
 {
     struct worker *worker = context;

@@ -94,7 +94,8 @@ struct worker {
     struct pending *spare; // its endpoint is the sink of stateless answers
     struct pending *parked;
     size_t pending_count, parked_count;
-    size_t stream_count; // connections of devices, established or not
+    size_t stream_count;         // connections of devices, established or not
+    struct record_kernel kernel; // without `support`: no kernel TLS
     struct keys *keys;
     struct pep *pep;
     struct upstreams *upstreams;
@@ -134,6 +135,7 @@ void worker_replace_user(struct worker *worker, const struct io_user *user, stru
 int endpoint_send(void *endpoint, const uint8_t *data, size_t len); // a handshake_sink
 uint8_t *endpoint_reserve(void *endpoint, size_t len);              // and its part for datagrams
 int endpoint_commit(void *endpoint, size_t len);
+struct record_kernel endpoint_kernel(const struct ktls_support *support); // of streams
 struct device_port worker_port(struct worker *worker);
 
 // handshaking.c: from the first byte to the established association

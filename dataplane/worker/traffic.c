@@ -79,6 +79,14 @@ static void follow(struct association *association)
     worker_count(worker, STAT_REBINDINGS, 1);
 }
 
+// The peer has ended its side. It may still wait for answers to what it asked before (RFC 8446 6.1: half-close).
+static void stream_done(struct association *association)
+{
+    struct worker *worker = association->worker;
+    association->eof = true;
+    http_device_eof(worker->http, &association->device, worker->now_us);
+}
+
 // Opens what was handed to the record layer, until it has nothing more or the binding wants a pause.
 void traffic_pump(struct association *association)
 {
@@ -98,13 +106,10 @@ void traffic_pump(struct association *association)
         case SAGATE_AGAIN:
             return;
         case SAGATE_DONE:
-            // A stream's peer may still wait for answers to what it asked before (RFC 8446 6.1: half-close).
-            if (is_stream(association)) {
-                association->eof = true;
-                http_device_eof(worker->http, &association->device, worker->now_us);
-            } else {
+            if (is_stream(association))
+                stream_done(association);
+            else
                 traffic_end(association, STAT_ASSOCIATIONS_ENDED_PEER);
-            }
             return;
         default:
             traffic_end(association, STAT_ASSOCIATIONS_ENDED_ERROR);
@@ -125,6 +130,34 @@ void traffic_datagram(struct association *association, const struct address *sen
     const struct slot *head = store_head(worker->store, slot);
     if (head != NULL && head->generation == generation)
         traffic_ready(association);
+}
+
+// What the kernel can do of a stream's records it does from here on.
+static void to_kernel(struct association *association)
+{
+    struct worker *worker = association->worker;
+    if (worker->kernel.support == NULL || association->closing || !is_stream(association))
+        return;
+    unsigned done = record_to_kernel(association->record, &worker->kernel);
+    if ((done & RECORD_KERNEL_OUT) != 0)
+        worker_count(worker, STAT_KERNEL_TLS_OUT, 1);
+    if ((done & RECORD_KERNEL_IN) != 0)
+        worker_count(worker, STAT_KERNEL_TLS_IN, 1);
+}
+
+// A record of another type than data, opened by the kernel.
+static void stream_control_record(struct association *association, const struct io_event *event)
+{
+    switch (record_control(association->record, event->record, event->data, event->len)) {
+    case SAGATE_AGAIN:
+        break;
+    case SAGATE_DONE:
+        stream_done(association);
+        break;
+    default:
+        traffic_end(association, STAT_ASSOCIATIONS_ENDED_ERROR);
+        break;
+    }
 }
 
 // Hands over a piece of the stream; the record layer takes a bounded amount at a time.
@@ -156,6 +189,7 @@ static void stream_input(struct association *association, const uint8_t *data, s
             return;
         }
     }
+    to_kernel(association);
 }
 
 void traffic_stream(struct association *association, const struct io_event *event)
@@ -163,11 +197,13 @@ void traffic_stream(struct association *association, const struct io_event *even
     struct worker *worker = association->worker;
     switch (event->type) {
     case IO_DATA:
-        stream_input(association, event->data, event->len);
+        if (event->record != 0)
+            stream_control_record(association, event);
+        else
+            stream_input(association, event->data, event->len);
         break;
     case IO_EOF:
-        association->eof = true;
-        http_device_eof(worker->http, &association->device, worker->now_us);
+        stream_done(association);
         break;
     case IO_WRITABLE:
         // A record that found no room waits in the record layer.
@@ -298,6 +334,9 @@ void traffic_establish(struct pending *pending)
     }
     handshaking_end(pending, framework == FRAMEWORK_PSK ? STAT_HANDSHAKES_OK_PSK : STAT_HANDSHAKES_OK_NONE);
     // Application data may have come with the last flight.
+    uint64_t id = association->device.association;
     traffic_ready(association);
     traffic_pump(association);
+    if (stream && association_by_id(worker->associations, id) == association)
+        to_kernel(association);
 }

@@ -547,6 +547,7 @@ int worker_new(const struct worker_options *options, struct worker **out)
     worker->wake_fd = options->wake_fd;
     worker->channel_user.kind = WORKER_USER_CHANNEL;
     worker->wake_user.kind = WORKER_USER_WAKE;
+    worker->kernel = endpoint_kernel(options->kernel_tls);
     worker->now_us = clock_us();
     worker->now_ms = worker->now_us / 1000;
     worker->stats_timer = (struct timer){.fire = copy_counters, .context = worker};

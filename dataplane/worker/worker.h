@@ -39,10 +39,11 @@ struct worker_options {
     const struct io_driver *driver;
     struct stats *stats; // never NULL
     int channel_fd;      // plane socket to control; -1 in tests that resolve by hand; stays the caller's
-    int wake_fd;         // eventfd that worker_swap and worker_stop write to; -1 in tests; stays the caller's
-    int store_fd;        // memfd of store_bytes(limits.associations) bytes; -1: private memory, for tests; stays the
-                         // caller's
-    bool lock_memory;    // keep the store out of swap space, see worker_memory_locked
+    const struct ktls_support *kernel_tls; // what the kernel can do, outlives the worker; NULL: nothing is handed to it
+    int wake_fd;      // eventfd that worker_swap and worker_stop write to; -1 in tests; stays the caller's
+    int store_fd;     // memfd of store_bytes(limits.associations) bytes; -1: private memory, for tests; stays the
+                      // caller's
+    bool lock_memory; // keep the store out of swap space, see worker_memory_locked
     struct worker_snapshot *snapshot;
 };
 

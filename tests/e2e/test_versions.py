@@ -1,5 +1,7 @@
 # Protocol versions and cipher suites, and what a peer hears that has proven no identity.
 # SPDX-License-Identifier: GPL-3.0-or-later
+import os
+
 from lib import DEV1, Sagate, check, equal, make_certificate, need, openssl_certificate
 
 
@@ -83,3 +85,20 @@ def test_server_name_selects_the_certificate(t):
     check("CN = cse.example" in subject("cse.example"), "the first certificate")
     check("CN = other.example" in subject("other.example"), "the second certificate")
     check("CN = " not in subject("third.example"), "an unknown server name is served")
+
+
+def test_kernel_tls_setting(t):
+    s = Sagate(t, overrides={"process": {"kernel_tls": "on"}}, start=False)
+    checked = t.run([t.program("sagate"), "-t", "-c", s.conf])
+    said = (checked.stdout + checked.stderr).decode()
+    if os.path.exists("/proc/net/tls_stat"):  # what there is to be seen then is in tests/kernel
+        equal(checked.returncode, 0, said)
+    else:
+        check(checked.returncode != 0 and 'process.kernel_tls is "on", but this kernel offers no TLS' in said, said)
+    for mode in ("auto", "off"):
+        s.settings["process"]["kernel_tls"] = mode
+        s.write()
+        s.start() if mode == "auto" else s.restart()
+        with s.tls(DEV1, version="-tls1_3", cipher="TLS_AES_128_GCM_SHA256") as stream:
+            equal(stream.request("GET", "/cse-in", origin="Cdev1").rsc, 2000, mode)
+    equal(s.process.log().count("data: kernel TLS: "), 1, "one line, of the start with auto")

@@ -1,7 +1,7 @@
 // Fuzz target: bytes for a folded TLS association. The first byte chooses version and AEAD, the second how the bytes
 // are cut into pieces. What follows is a script: a type byte, two length bytes and as many bytes of content, which a
 // peer with the right keys seals (type 255: they come as they are). Data must come back as it was, and nothing after
-// the end.
+// the end. With bit 6 of the first byte a kernel opens and seals, and hands over what a peer said.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
 #include "dataplane/record/record.h"
@@ -21,6 +21,36 @@ struct peer {
     bool honest;    // all so far was sealed with the right keys, in order
     unsigned sends; // of the server
 };
+
+static int take_keys(void *context, bool out, const struct ktls_keys *keys)
+{
+    (void)context;
+    (void)out;
+    if (keys->len == 0 || keys->len > sizeof keys->bytes)
+        abort();
+    return SAGATE_OK;
+}
+
+static int take_record(void *context, uint8_t type, const uint8_t *data, size_t len)
+{
+    struct peer *peer = context;
+    if (len == 0 || data == NULL || (type != TLS_ALERT && type != TLS_HANDSHAKE))
+        abort();
+    peer->sends++;
+    return SAGATE_OK;
+}
+
+static uint64_t no_records(void *context)
+{
+    (void)context;
+    return 0;
+}
+
+static const struct ktls_support support = {.out = {{true, true, true, true}, {true, true, true, true}},
+                                            .in = {{true, true, true, true}, {true, true, true, true}},
+                                            .rekey = true};
+static const struct record_kernel kernel = {
+    .support = &support, .keys = take_keys, .send = take_record, .records = no_records};
 
 static int count(void *context, const uint8_t *data, size_t len)
 {
@@ -83,10 +113,28 @@ static size_t seal(struct peer *peer, uint8_t type, struct slice body, uint8_t *
     return made;
 }
 
+// The same behind a kernel.
+static int play_kernel(struct stream *stream, struct peer *peer, uint8_t type, struct slice body, size_t step)
+{
+    if (type == TLS_APPLICATION && step > 0) {
+        stream_lend(stream, body);
+        static uint8_t out[RECORD_PLAINTEXT_MAX];
+        int status;
+        size_t n = stream_open(stream, out, sizeof out, &status);
+        if (n != body.len || (n > 0 && memcmp(out, body.data, n) != 0))
+            abort();
+        return stream_open(stream, out, sizeof out, &status) == 0 ? status : SAGATE_EINTERNAL;
+    }
+    peer->honest = false;
+    return stream_control(stream, type, body.data, body.len);
+}
+
 // One step of the script: the status of the stream.
 static int play(struct stream *stream, struct peer *peer, uint8_t type, struct slice body, size_t step)
 {
     static uint8_t wire[WIRE];
+    if (stream->kernel_in)
+        return play_kernel(stream, peer, type, body, step);
     if (type == RAW) {
         peer->honest = body.len == 0 && peer->honest;
         return feed(stream, body, step, peer, body);
@@ -114,6 +162,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct stream *stream = make(data[0], &peer);
     size_t step = data[1] == 0 ? WIRE : data[1];
     int status = SAGATE_AGAIN;
+    bool small_tag = data[0] % 5 == 3; // AES-128-CCM-8
+    if ((data[0] & 0x40) != 0 && stream_to_kernel(stream, &kernel) != (small_tag ? 0 : 3))
+        abort();
     for (size_t at = 2; at + STEP_HEADER <= len && status == SAGATE_AGAIN;) {
         size_t want = (size_t)data[at + 1] << 8 | data[at + 2];
         size_t left = len - at - STEP_HEADER;
