@@ -158,10 +158,11 @@ static bool keys_load(const struct dtls13 *state, enum way way, struct keys *key
     at += layout.key;
     memcpy(keys->iv, at, AEAD_IV_MAX);
     at += AEAD_IV_MAX;
+    memcpy(keys->secret, at + layout.number_key, layout.secret);
+    if (layout.number_key == 0)
+        return expand(state->aead, keys->secret, "sn", keys->number_key, layout.key);
     memcpy(keys->number_key, at, layout.number_key);
-    at += layout.number_key;
-    memcpy(keys->secret, at, layout.secret);
-    return layout.number_key > 0 || expand(state->aead, keys->secret, "sn", keys->number_key, layout.key);
+    return true;
 }
 
 // The keys of the next epoch (RFC 8446 7.2).
