@@ -205,7 +205,7 @@ class Bench:
             named += f'version_max = "{version}"; '
         config = self.write("sagate.conf", f"""
 process: {{ workers = 1; pin_workers = true; log_level = "warning"; state_directory = "{self.path('state')}"; }};
-limits: {{ requests_per_association = 64; associations = {associations}; association_idle_seconds = 864000; }};
+limits: {{ requests_per_association = 64; associations = {associations}; association_idle_seconds = 864000; associations_per_identity = 0; }};
 upstreams = ( {{ name = "cse"; sp_id = "//sp.example"; cse_id = "/id-in"; requests = 4096;
   servers = ( {{ name = "one"; http = "127.0.0.1:{self.cse['http']}"; coap = "127.0.0.1:{self.cse['coap']}"; }} ); }} );
 {certificates}listeners = ( {{ name = "coaps"; transport = "dtls"; binding = "coap"; address = "127.0.0.1"; port = {ports['coaps']};
