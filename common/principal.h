@@ -25,6 +25,7 @@ struct principal_ae {
 // One per credential and process; counted references, one thread.
 struct principal {
     uint32_t references;
+    uint32_t streams; // TLS associations that have it; its holder's own count
     enum framework framework;
     char *credential_id; // "12-KpsaID" (TS-0003 10.4)
     char *cse_id;        // SP-relative CSE-ID ("/mn1") when the peer is a CSE, else NULL

@@ -37,6 +37,8 @@ void lifetime_free(struct association *association)
     lifetime_busy(association);
     association_remove(worker->associations, association);
     record_free(association->record);
+    if (association->slot == 0 && association->device.principal != NULL)
+        association->device.principal->streams--;
     principal_release(association->device.principal);
     if (association->slot == 0) {
         free(association);
@@ -263,11 +265,27 @@ void lifetime_run(struct worker *worker)
 
 // --- the beginning -----------------------------------------------------------------------------------------------
 
+static void tell_full(struct worker *worker)
+{
+    worker_count(worker, STAT_LIMIT_ASSOCIATIONS, 1);
+    log_sampled(&worker->sample_limit, LOG_LEVEL_WARNING, "limits.associations (%u per worker) is reached",
+                worker->config->limits.associations);
+}
+
+static bool has_too_many(struct worker *worker, const struct principal *principal)
+{
+    unsigned limit = worker->config->limits.associations_per_identity;
+    if (principal == NULL || limit == 0 || principal->streams < limit)
+        return false;
+    worker_count(worker, STAT_LIMIT_IDENTITY, 1);
+    return true;
+}
+
 struct association *lifetime_stream(struct pending *pending, enum framework framework, struct principal *principal,
                                     struct record *record)
 {
     struct worker *worker = pending->worker;
-    struct association *association = calloc(1, sizeof *association);
+    struct association *association = has_too_many(worker, principal) ? NULL : calloc(1, sizeof *association);
     if (association == NULL)
         return NULL;
     association->user.kind = WORKER_USER_ASSOCIATION;
@@ -282,6 +300,8 @@ struct association *lifetime_stream(struct pending *pending, enum framework fram
         return NULL;
     }
     association->record = record;
+    if (principal != NULL)
+        principal->streams++;
     const struct handshake_sink sink = {.send = endpoint_send, .context = &association->endpoint};
     record_set_sink(record, &sink);
     timer_set(worker->wheel, &association->idle, next_look(association, worker->now_ms));
@@ -364,8 +384,10 @@ struct association *lifetime_datagrams(struct pending *pending, enum framework f
     yield_address(worker, listener->number, &pending->endpoint.peer, principal);
     keep_to_identity_limit(worker, principal);
     store_slot slot = take_slot(worker, kind);
-    if (slot == 0)
+    if (slot == 0) {
+        tell_full(worker);
         return NULL;
+    }
     struct slot *head = store_head(worker->store, slot);
     head->framework = (uint8_t)framework;
     const struct record_place place = {.flight = &head->flight, .keys = store_keys(worker->store, slot)};

@@ -319,9 +319,6 @@ void traffic_establish(struct pending *pending)
     struct association *association = stream ? lifetime_stream(pending, framework, principal, record)
                                              : lifetime_datagrams(pending, framework, principal, record);
     if (association == NULL) {
-        worker_count(worker, STAT_LIMIT_ASSOCIATIONS, 1);
-        log_sampled(&worker->sample_limit, LOG_LEVEL_WARNING, "limits.associations (%u per worker) is reached",
-                    worker->config->limits.associations);
         refuse(pending, principal, record, STAT_HANDSHAKES_FAILED_GONE);
         return;
     }

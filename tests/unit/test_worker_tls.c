@@ -424,8 +424,27 @@ static void handshakes_are_limited(void)
     scene_close();
 }
 
+static void limit_per_identity(void)
+{
+    scene_open("associations_per_identity = 2;");
+    struct scene_device *first = scene_tls("dev1", true);
+    CU_ASSERT_TRUE(scene_establish(first));
+    CU_ASSERT_TRUE(scene_establish(scene_tls("dev1", false)));
+    (void)scene_establish(scene_tls("dev1", true));
+    CU_ASSERT_EQUAL(DEVICES, 2);
+    CU_ASSERT_EQUAL(scene_counted(STAT_LIMIT_IDENTITY), 1);
+    CU_ASSERT_TRUE(scene_establish(scene_tls("dev2", true)));
+    // One that ends makes room.
+    mem_peer_reset(first->stream, ECONNRESET);
+    scene_pump();
+    CU_ASSERT_TRUE(scene_establish(scene_tls("dev1", true)));
+    CU_ASSERT_EQUAL(DEVICES, 3);
+    scene_close();
+}
+
 static const struct unit_test tests[] = {
     {"PSK, TLS 1.2", psk_12},
+    {"limit per identity", limit_per_identity},
     {"PSK, TLS 1.3", psk_13},
     {"server certificate only, TLS 1.2", certificate_12},
     {"server certificate only, TLS 1.3", certificate_13},
