@@ -274,6 +274,16 @@ static struct association *make(struct pending *pending, enum framework framewor
     return association;
 }
 
+// Application data may have come with the last flight.
+static void first_traffic(struct association *association)
+{
+    struct worker *worker = association->worker;
+    uint64_t id = association->device.association;
+    traffic_pump(association);
+    if (association_by_id(worker->associations, id) == association)
+        to_kernel(association);
+}
+
 // The handshake is done: an association takes its place. On any trouble the handshake counts as failed.
 void traffic_establish(struct pending *pending)
 {
@@ -336,9 +346,5 @@ void traffic_establish(struct pending *pending)
     worker_gauge(worker, gauge, worker->stats->counters[gauge] + 1);
     timer_set(worker->wheel, &association->idle, next_look(association, worker->now_ms));
     handshaking_end(pending, framework == FRAMEWORK_PSK ? STAT_HANDSHAKES_OK_PSK : STAT_HANDSHAKES_OK_NONE);
-    // Application data may have come with the last flight.
-    uint64_t id = association->device.association;
-    traffic_pump(association);
-    if (!datagrams && association_by_id(worker->associations, id) == association)
-        to_kernel(association);
+    first_traffic(association);
 }
