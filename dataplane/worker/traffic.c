@@ -295,6 +295,17 @@ static bool is_usable(const struct pending *pending, const struct record *record
     return pending->endpoint.stream != 0 || folded;
 }
 
+// Application data may have come with the last flight.
+static void first_traffic(struct association *association)
+{
+    struct worker *worker = association->worker;
+    uint64_t id = association->device.association;
+    traffic_ready(association);
+    traffic_pump(association);
+    if (association_by_id(worker->associations, id) == association)
+        to_kernel(association);
+}
+
 // The handshake is done: an association takes its place. On any trouble the handshake counts as failed.
 void traffic_establish(struct pending *pending)
 {
@@ -330,10 +341,5 @@ void traffic_establish(struct pending *pending)
         worker_gauge(worker, STAT_ASSOCIATIONS_TLS, association_streams(worker->associations));
     }
     handshaking_end(pending, framework == FRAMEWORK_PSK ? STAT_HANDSHAKES_OK_PSK : STAT_HANDSHAKES_OK_NONE);
-    // Application data may have come with the last flight.
-    uint64_t id = association->device.association;
-    traffic_ready(association);
-    traffic_pump(association);
-    if (stream && association_by_id(worker->associations, id) == association)
-        to_kernel(association);
+    first_traffic(association);
 }

@@ -699,10 +699,9 @@ static void what_a_new_start_changes_is_kept(void)
 {
     struct config *running =
         good("process = { workers = 2; user = \"one\"; state_directory = \"/var/a\"; };\n" UPSTREAMS LISTENERS);
-    struct config *next =
-        good("process = { workers = 3; user = \"two\"; state_directory = \"/var/b\"; log_level = "
-             "\"error\"; lock_memory = false; };\nlimits = { associations = 77; connection_id_bytes = 0; };\n" UPSTREAMS
-                 LISTENERS);
+    struct config *next = good("process = { workers = 3; user = \"two\"; state_directory = \"/var/b\"; log_level = "
+                               "\"error\"; lock_memory = false; kernel_tls = \"off\"; };\nlimits = { associations = "
+                               "77; connection_id_bytes = 0; };\n" UPSTREAMS LISTENERS);
     struct config *parsed = NULL;
     struct config_errors errors = {0};
     CU_ASSERT_EQUAL(config_keep_fixed(next, running), 1);
@@ -711,6 +710,7 @@ static void what_a_new_start_changes_is_kept(void)
     CU_ASSERT_EQUAL(parsed->process.workers, 2);
     CU_ASSERT_STRING_EQUAL(parsed->process.user, "one");
     CU_ASSERT_STRING_EQUAL(parsed->process.state_directory, "/var/a");
+    CU_ASSERT_EQUAL(parsed->process.kernel_tls, CONFIG_KERNEL_TLS_AUTO);
     CU_ASSERT_EQUAL(parsed->limits.associations, running->limits.associations);
     CU_ASSERT_TRUE(parsed->process.lock_memory);
     CU_ASSERT_EQUAL(parsed->limits.connection_id_bytes, 8);
