@@ -31,7 +31,7 @@ void lifetime_busy(struct association *association)
     worker->resting_count--;
 }
 
-void lifetime_free(struct association *association)
+static void take_off_hand(struct association *association)
 {
     struct worker *worker = association->worker;
     lifetime_busy(association);
@@ -40,12 +40,25 @@ void lifetime_free(struct association *association)
     if (association->slot == 0 && association->device.principal != NULL)
         association->device.principal->streams--;
     principal_release(association->device.principal);
-    if (association->slot == 0) {
-        free(association);
-        return;
-    }
+}
+
+// Its slot is all that is left of it. The object waits for the next one that wakes.
+static void leave_to_slot(struct association *association)
+{
+    struct worker *worker = association->worker;
+    take_off_hand(association);
     association->next = worker->spare_associations;
     worker->spare_associations = association;
+}
+
+void lifetime_free(struct association *association)
+{
+    if (association->slot != 0) {
+        leave_to_slot(association);
+        return;
+    }
+    take_off_hand(association);
+    free(association);
 }
 
 void lifetime_rest(struct association *association)
@@ -60,13 +73,13 @@ void lifetime_rest(struct association *association)
     *worker->resting_tail = association;
     worker->resting_tail = &association->resting_next;
     if (++worker->resting_count > RESTING_MAX)
-        lifetime_free(worker->resting);
+        leave_to_slot(worker->resting);
 }
 
 void lifetime_forget_resting(struct worker *worker, uint64_t before_ms)
 {
     while (worker->resting != NULL && worker->resting->resting_ms <= before_ms)
-        lifetime_free(worker->resting);
+        leave_to_slot(worker->resting);
 }
 
 void lifetime_tick(struct worker *worker)
