@@ -152,7 +152,9 @@ static bool wants_cid(const struct first *first)
 static uint16_t suite_of_cookie(struct slice cookie)
 {
     size_t at = cookie.len > 0 ? 1 + (size_t)cookie.data[0] : 0;
-    return at + 2 <= cookie.len ? (uint16_t)(cookie.data[at] << 8 | cookie.data[at + 1]) : 0;
+    if (at + 2 > cookie.len)
+        return 0;
+    return (uint16_t)(cookie.data[at] << 8 | cookie.data[at + 1]);
 }
 
 // A hello with a good cookie, and a ticket or a PSK identity (DTLS 1.3): the library gets it when the key is there.
