@@ -48,7 +48,7 @@ struct config_limits {
     unsigned associations_per_identity; // of one Credential-ID, per worker; 0: any number
     unsigned eviction_idle_seconds;    // a full table gives up the longest idle association, if idle that long; 0: none
     unsigned connection_id_bytes;      // of the Connection IDs that are issued (RFC 9146, 9147): 4 … 8, 0: none
-    unsigned session_ticket_seconds;   // TLS: for which a ticket is good; 0: no tickets
+    unsigned session_ticket_seconds;   // for which a ticket is good, TLS and DTLS; 0: no tickets
     unsigned connections;              // accepted TCP connections per worker
     unsigned requests_per_association; // in flight
     unsigned coap_exchange_bytes;      // memory for recorded exchanges, per worker

@@ -83,7 +83,7 @@ static void describe_processes(struct text *out, const struct config *config)
     if (limits->session_ticket_seconds == 0)
         text_add(out, "session tickets: off\n");
     else
-        text_add(out, "session tickets: TLS, good for %u s\n", limits->session_ticket_seconds);
+        text_add(out, "session tickets: good for %u s\n", limits->session_ticket_seconds);
     text_add(out, "limits per association: %u requests, %u observations\n", limits->requests_per_association,
              limits->observations_per_association);
     text_add(out, "limits of HTTP: head %u bytes in %u s, body %u bytes, idle %u s\n", limits->http_head_bytes,

@@ -100,14 +100,14 @@ static void *change(void *block, size_t size)
 
 void allocator_install(void)
 {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#if defined(__has_feature)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return;
+#elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
     return;
 #endif
 #endif
     (void)wolfSSL_SetAllocators(take, give, change);
-#endif
 }
 
 void allocator_release(void)

@@ -130,12 +130,8 @@ static int set_up(WOLFSSL_CTX *ctx, const struct config_listener *listener, bool
         return refuse(report, listener, "cipher suites", "the library was built without them");
     wolfSSL_CTX_set_verify(ctx, WOLFSSL_VERIFY_NONE, NULL);
     (void)wolfSSL_CTX_set_session_cache_mode(ctx, WOLFSSL_SESS_CACHE_OFF);
-    if (listener->transport == CONFIG_DTLS) {
-        (void)wolfSSL_CTX_NoTicketTLSv12(ctx);
-        (void)wolfSSL_CTX_no_ticket_TLSv13(ctx);
-    } else if (wolfSSL_CTX_set_TicketEncCb(ctx, handshake_ticket) != WOLFSSL_SUCCESS) {
+    if (wolfSSL_CTX_set_TicketEncCb(ctx, handshake_ticket) != WOLFSSL_SUCCESS)
         return refuse(report, listener, "session tickets", "the library was built without them");
-    }
     (void)wolfSSL_CTX_set_group_messages(ctx);
     bool dtls = listener->transport == CONFIG_DTLS;
     if (listener->version_min == CONFIG_TLS_1_2 &&
@@ -302,15 +298,16 @@ void handshake_contexts_free(struct handshake_contexts *contexts)
     free(contexts);
 }
 
-// HMAC-SHA256 over two parts: false when the library fails.
-static bool mac_of(const uint8_t *secret, struct slice one, struct slice two, uint8_t mac[WC_SHA256_DIGEST_SIZE])
+// HMAC-SHA256 over parts: false when the library fails.
+static bool mac_of(const uint8_t *secret, const struct slice *parts, size_t count, uint8_t mac[WC_SHA256_DIGEST_SIZE])
 {
     Hmac hmac;
     if (wc_HmacInit(&hmac, NULL, INVALID_DEVID) != 0)
         return false;
-    bool ok = wc_HmacSetKey(&hmac, WC_SHA256, secret, HANDSHAKE_COOKIE_SECRET) == 0 &&
-              wc_HmacUpdate(&hmac, one.data, (word32)one.len) == 0 &&
-              (two.len == 0 || wc_HmacUpdate(&hmac, two.data, (word32)two.len) == 0) && wc_HmacFinal(&hmac, mac) == 0;
+    bool ok = wc_HmacSetKey(&hmac, WC_SHA256, secret, HANDSHAKE_COOKIE_SECRET) == 0;
+    for (size_t i = 0; ok && i < count; i++)
+        ok = parts[i].len == 0 || wc_HmacUpdate(&hmac, parts[i].data, (word32)parts[i].len) == 0;
+    ok = ok && wc_HmacFinal(&hmac, mac) == 0;
     wc_HmacFree(&hmac);
     return ok;
 }
@@ -324,6 +321,7 @@ int handshake_contexts_tickets(struct handshake_contexts *contexts, const uint8_
         return SAGATE_ENOMEM;
     memcpy(contexts->ticket_secret, secret, HANDSHAKE_TICKET_SECRET);
     contexts->tickets = (struct tickets){.secret = contexts->ticket_secret, .lifetime = lifetime_seconds};
+    free_listening(contexts); // they know whether there are any
     for (size_t i = 0; i < contexts->listener_count && lifetime_seconds > 0; i++) {
         for (size_t k = 0; k < contexts->listeners[i].count; k++) {
             (void)wolfSSL_CTX_set_timeout(contexts->listeners[i].contexts[k].ctx, lifetime_seconds);
@@ -335,23 +333,43 @@ int handshake_contexts_tickets(struct handshake_contexts *contexts, const uint8_
 
 void handshake_cookie_secret(struct handshake_contexts *contexts, const uint8_t secret[HANDSHAKE_COOKIE_SECRET])
 {
+    const struct slice label = slice_text("DTLS 1.3 cookie");
     uint8_t *secret13 = contexts->cookie_secret + HANDSHAKE_COOKIE_SECRET;
     memcpy(contexts->cookie_secret, secret, HANDSHAKE_COOKIE_SECRET);
     // With one secret for both versions the cookie of a crafted DTLS 1.2 hello would be one of DTLS 1.3 for any
     // address. Should the library fail, a random one serves: only cookies of others are not good then.
-    if (!mac_of(secret, slice_text("DTLS 1.3 cookie"), (struct slice){0}, secret13) &&
+    if (!mac_of(secret, &label, 1, secret13) &&
         getrandom(secret13, HANDSHAKE_COOKIE_SECRET, 0) != HANDSHAKE_COOKIE_SECRET)
         abort();
     free_listening(contexts); // they hold the old one
 }
 
-bool contexts_made_cookie(const struct handshake_contexts *contexts, struct slice cookie, struct slice peer)
+bool contexts_made_cookie12(const struct handshake_contexts *contexts, const struct peek_hello *hello,
+                            struct slice peer)
 {
     uint8_t mac[WC_SHA256_DIGEST_SIZE];
+    const uint8_t version[] = {(uint8_t)(hello->version >> 8), (uint8_t)hello->version};
+    const struct slice parts[] = {peer,
+                                  slice_of(version, sizeof version),
+                                  slice_of(hello->random, PEEK_RANDOM),
+                                  hello->session,
+                                  hello->suites,
+                                  hello->compression};
+    return hello->cookie.len == sizeof mac &&
+           mac_of(contexts->cookie_secret, parts, sizeof parts / sizeof *parts, mac) &&
+           secret_equal(mac, hello->cookie.data, sizeof mac);
+}
+
+bool contexts_made_cookie13(const struct handshake_contexts *contexts, const struct peek_hello *hello,
+                            struct slice peer)
+{
+    uint8_t mac[WC_SHA256_DIGEST_SIZE];
+    struct slice cookie = hello->retry_cookie;
     if (cookie.len <= HANDSHAKE_RETRY_MAC)
         return false;
     size_t len = cookie.len - HANDSHAKE_RETRY_MAC;
-    return mac_of(contexts->cookie_secret + HANDSHAKE_COOKIE_SECRET, slice_of(cookie.data, len), peer, mac) &&
+    const struct slice parts[] = {slice_of(cookie.data, len), peer};
+    return mac_of(contexts->cookie_secret + HANDSHAKE_COOKIE_SECRET, parts, 2, mac) &&
            secret_equal(mac, cookie.data + len, sizeof mac);
 }
 

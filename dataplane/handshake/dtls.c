@@ -1,6 +1,7 @@
 // DTLS: the stateless answer to hellos, and datagrams record by record: hellos of another try are left out, and what
-// needs the key is held until that is there, in the order in which wolfSSL can use it: in DTLS 1.2 what follows a PSK
-// suite's ServerHello, in DTLS 1.3 the ClientHello with the identity, once its cookie was found good.
+// needs the key is held until that is there, in the order in which wolfSSL can use it: what follows the ServerHello of
+// a PSK suite (DTLS 1.2), or the ClientHello with a PSK identity (DTLS 1.3) or a ticket, once its cookie was found
+// good.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
 #include "dataplane/handshake/internal.h"
@@ -33,6 +34,10 @@ static struct session *new_listening(const struct handshake_contexts *contexts, 
         return NULL;
     const uint8_t *secret = contexts->cookie_secret;
     session->cid_len = contexts->cid_len;
+    if (contexts->tickets.lifetime == 0) {
+        (void)wolfSSL_NoTicketTLSv12(session->ssl);
+        (void)wolfSSL_no_ticket_TLSv13(session->ssl);
+    }
     if (wolfSSL_DTLS_SetCookieSecret(session->ssl, secret, HANDSHAKE_COOKIE_SECRET) == 0 &&
         (!tls13 || wolfSSL_send_hrr_cookie(session->ssl, secret + HANDSHAKE_COOKIE_SECRET, HANDSHAKE_COOKIE_SECRET) ==
                        WOLFSSL_SUCCESS))
@@ -95,17 +100,27 @@ static bool hold(struct handshake *handshake, const struct peek_record *record)
     return true;
 }
 
-static enum handshake_first start(struct context *context, const struct peek_hello *hello,
-                                  const struct handshake_sink *sink, struct handshake **handshake)
+// A first hello and what it was found to be.
+struct first {
+    struct handshake_contexts *contexts;
+    struct context_listener *listener;
+    struct context *context;
+    const struct handshake_sink *sink;
+    struct peek_hello hello;
+    struct peek_record record;
+    bool tls13; // what will be negotiated
+};
+
+static enum handshake_first start(const struct first *first, struct handshake **handshake)
 {
-    struct handshake *new = handshake_new(true, sink);
+    struct handshake *new = handshake_new(first->contexts, first->listener, first->sink);
     if (new == NULL) {
-        renew_listening(context);
+        renew_listening(first->context);
         return HANDSHAKE_REJECTED;
     }
-    memcpy(new->random, hello->random, PEEK_RANDOM);
-    handshake_own(new, context->listening);
-    context->listening = NULL;
+    memcpy(new->random, first->hello.random, PEEK_RANDOM);
+    handshake_own(new, first->context->listening);
+    first->context->listening = NULL;
     *handshake = new;
     return HANDSHAKE_STARTED;
 }
@@ -126,30 +141,40 @@ static int give_cid(WOLFSSL *ssl, void *context)
 
 // A peer that offers DTLS 1.3 too, and gets DTLS 1.2, may have dropped its own offer by then and end the handshake when
 // it is taken up.
-static bool wants_cid(const struct peek_hello *hello, bool tls13)
+static bool wants_cid(const struct first *first)
 {
-    return hello->cid.data != NULL && hello->cid.len <= (size_t)wolfSSL_dtls_cid_max_size() && hello->tls13 == tls13;
+    const struct peek_hello *hello = &first->hello;
+    return hello->cid.data != NULL && hello->cid.len <= (size_t)wolfSSL_dtls_cid_max_size() &&
+           hello->tls13 == first->tls13;
 }
 
-// A hello with a good cookie and a PSK identity (DTLS 1.3): the library gets it when the key is there.
-static enum handshake_first start_parked(struct handshake_contexts *contexts, struct context *context,
-                                         const struct context_listener *listener, const struct peek_hello *hello,
-                                         const struct peek_record *record, const struct handshake_sink *sink,
-                                         struct handshake **handshake)
+// The suite in a cookie of the library: behind the length of a digest, and the digest.
+static uint16_t suite_of_cookie(struct slice cookie)
 {
-    const char *suite = context->listening->psk_suite;
-    if (wants_cid(hello, true) && give_cid(context->listening->ssl, contexts) != 0) {
-        renew_listening(context);
+    size_t at = cookie.len > 0 ? 1 + (size_t)cookie.data[0] : 0;
+    if (at + 2 > cookie.len)
+        return 0;
+    return (uint16_t)(cookie.data[at] << 8 | cookie.data[at + 1]);
+}
+
+// A hello with a good cookie, and a ticket or a PSK identity (DTLS 1.3): the library gets it when the key is there.
+static enum handshake_first start_held(const struct first *first, struct handshake **handshake)
+{
+    const struct peek_hello *hello = &first->hello;
+    if (wants_cid(first) && give_cid(first->context->listening->ssl, first->contexts) != 0) {
+        renew_listening(first->context);
         return HANDSHAKE_REJECTED;
     }
-    if (start(context, hello, sink, handshake) != HANDSHAKE_STARTED)
+    if (start(first, handshake) != HANDSHAKE_STARTED)
         return HANDSHAKE_REJECTED;
     struct handshake *new = *handshake;
-    new->psk_suite = suite;
-    new->hello_parked = true;
-    new->certificate_usable = listener->certificates[0] != NULL && hello->signature_algorithms && hello->key_share;
-    if (hold(new, record)) {
-        (void)handshake_park(new, hello->psk_identity); // handshake_run tells the result
+    struct peek_hello held;
+    struct peek_record record;
+    new->retry_suite = first->tls13 ? suite_of_cookie(hello->retry_cookie) : 0;
+    new->certificate_usable =
+        first->listener->certificates[0] != NULL && hello->signature_algorithms && hello->key_share;
+    if (hold(new, &first->record) && peek_dtls_hello(slice_of(new->held[0].bytes, new->held[0].len), &held, &record)) {
+        (void)offer_take(new, &held, first->tls13); // handshake_run tells the result
         return HANDSHAKE_STARTED;
     }
     handshake_free(new);
@@ -158,63 +183,73 @@ static enum handshake_first start_parked(struct handshake_contexts *contexts, st
 }
 
 // What the library says to a hello.
-static enum handshake_first ask_library(struct handshake_contexts *contexts, struct context *context,
-                                        const struct peek_hello *hello, bool tls13, struct slice record,
-                                        const struct handshake_sink *sink, struct handshake **handshake)
+static enum handshake_first ask_library(const struct first *first, struct handshake **handshake)
 {
+    struct context *context = first->context;
     struct session *session = context->listening;
-    if (session_input(session, record) != SAGATE_OK) {
+    if (session_input(session, first->record.whole) != SAGATE_OK) {
         renew_listening(context);
         return HANDSHAKE_REJECTED;
     }
     session_release_all(session);
-    if (wants_cid(hello, tls13))
-        (void)wolfDTLS_SetChGoodCb(session->ssl, give_cid, contexts);
+    if (wants_cid(first))
+        (void)wolfDTLS_SetChGoodCb(session->ssl, give_cid, first->contexts);
     int rc = wolfDTLS_accept_stateless(session->ssl);
     (void)wolfDTLS_SetChGoodCb(session->ssl, NULL, NULL);
     if (rc == WOLFSSL_SUCCESS)
-        return start(context, hello, sink, handshake);
+        return start(first, handshake);
     bool cookie_sent = rc == WOLFSSL_FAILURE && session->sent == PEEK_TYPE_HANDSHAKE;
     if (!cookie_sent || session->broken)
         renew_listening(context); // after an error it is never used again
     return cookie_sent ? HANDSHAKE_COOKIE_SENT : HANDSHAKE_REJECTED;
 }
 
-static enum handshake_first reject(const struct handshake_sink *sink, const struct peek_record *record, uint8_t alert)
+static enum handshake_first reject(const struct first *first, uint8_t alert)
 {
-    session_alert_bare(sink, true, record->sequence, alert);
+    session_alert_bare(first->sink, true, first->record.sequence, alert);
     return HANDSHAKE_REJECTED;
+}
+
+// Tickets are looked at only behind a good cookie: before it the library's question about one is answered with no, and
+// what is not held was found to have none.
+static enum handshake_first judge(struct first *first, struct slice peer, struct handshake **handshake)
+{
+    const struct peek_hello *hello = &first->hello;
+    bool tls13 = first->tls13;
+    bool ticket = offer_may_have_ticket(first->contexts, hello, tls13);
+    bool proven =
+        tls13 ? hello->retry_cookie.data != NULL : ticket && contexts_made_cookie12(first->contexts, hello, peer);
+    if (tls13 && proven && !contexts_made_cookie13(first->contexts, hello, peer))
+        return reject(first, ALERT_ILLEGAL_PARAMETER);
+    struct session *session =
+        listen_to(first->contexts, first->context, first->listener->tls13, peer, &first->record, first->sink);
+    if (session == NULL)
+        return HANDSHAKE_REJECTED;
+    bool psk = tls13 && first->listener->psk && hello->psk_identity.data != NULL;
+    session->psk_suite = psk ? offer_suite_for_psk(hello) : NULL;
+    if (proven && (ticket || session->psk_suite != NULL))
+        return start_held(first, handshake);
+    return ask_library(first, handshake);
 }
 
 enum handshake_first handshake_dtls_first(struct handshake_contexts *contexts, size_t listener,
                                           const struct address *peer, const uint8_t *datagram, size_t len,
                                           const struct handshake_sink *sink, struct handshake **handshake)
 {
-    struct peek_hello hello;
-    struct peek_record record;
     uint8_t bytes[PEER_BYTES];
-    if (!peek_dtls_hello(slice_of(datagram, len), &hello, &record))
-        return HANDSHAKE_NOT_A_HELLO;
     struct context_listener *where = &contexts->listeners[listener];
-    bool tls13 = where->tls13 && hello.tls13;
-    bool tls12 = where->tls12 && (hello.tls12 || !hello.versions);
-    if (hello.version != VERSION_DTLS12 || !(tls12 || tls13))
-        return reject(sink, &record, ALERT_PROTOCOL_VERSION);
-    struct context *context = contexts_select(where, hello.server_name);
-    if (context == NULL)
-        return reject(sink, &record, ALERT_UNRECOGNIZED_NAME);
-    struct slice name = slice_of(bytes, peer_bytes(peer, bytes));
-    bool proven = tls13 && hello.retry_cookie.data != NULL;
-    if (proven && !contexts_made_cookie(contexts, hello.retry_cookie, name))
-        return reject(sink, &record, ALERT_ILLEGAL_PARAMETER);
-    struct session *session = listen_to(contexts, context, where->tls13, name, &record, sink);
-    if (session == NULL)
-        return HANDSHAKE_REJECTED;
-    bool psk = tls13 && where->psk && hello.psk_identity.data != NULL;
-    session->psk_suite = psk ? handshake_suite_for_psk(&hello) : NULL;
-    if (proven && session->psk_suite != NULL)
-        return start_parked(contexts, context, where, &hello, &record, sink, handshake);
-    return ask_library(contexts, context, &hello, tls13, record.whole, sink, handshake);
+    struct first first = {.contexts = contexts, .listener = where, .sink = sink};
+    const struct peek_hello *hello = &first.hello;
+    if (!peek_dtls_hello(slice_of(datagram, len), &first.hello, &first.record))
+        return HANDSHAKE_NOT_A_HELLO;
+    first.tls13 = where->tls13 && hello->tls13;
+    bool tls12 = where->tls12 && (hello->tls12 || !hello->versions);
+    if (hello->version != VERSION_DTLS12 || !(tls12 || first.tls13))
+        return reject(&first, ALERT_PROTOCOL_VERSION);
+    first.context = contexts_select(where, hello->server_name);
+    if (first.context == NULL)
+        return reject(&first, ALERT_UNRECOGNIZED_NAME);
+    return judge(&first, slice_of(bytes, peer_bytes(peer, bytes)), handshake);
 }
 
 static bool is_foreign_hello(const struct handshake *handshake, struct slice record)
@@ -357,6 +392,14 @@ static int verdict(const struct handshake *handshake)
     }
 }
 
+// DTLS 1.2: true when the ClientKeyExchange will tell the identity: none is known, or only that of a ticket which the
+// library did not take up.
+static bool awaits_identity(const struct handshake *handshake)
+{
+    return handshake->state == HANDSHAKE_RUNNING && (!handshake->identity_known || handshake->ticket) &&
+           handshake_psk_suite(handshake) && !handshake_resumes(handshake);
+}
+
 int dtls_run(struct handshake *handshake, struct slice datagram)
 {
     struct peek_record record;
@@ -365,8 +408,10 @@ int dtls_run(struct handshake *handshake, struct slice datagram)
         if (rc != SAGATE_AGAIN)
             return rc;
     }
-    if (handshake->state == HANDSHAKE_RUNNING && !handshake->identity_known && handshake_psk_suite(handshake))
+    if (awaits_identity(handshake)) {
         handshake->state = HANDSHAKE_KEY;
+        handshake->ticket = handshake->identity_known = false;
+    }
     size_t cid_len = handshake->session->cid_len;
     while (handshake->state != HANDSHAKE_FAILED && peek_dtls_record(&datagram, cid_len, &record) == SAGATE_OK)
         (void)take_record(handshake, &record);
@@ -383,6 +428,7 @@ static int rank(const struct held_record *held)
 
 int dtls_unpark(struct handshake *handshake)
 {
+    bool key_exchange = !handshake->hello_parked;
     handshake->hello_parked = false;
     for (int turn = 0; turn <= 2; turn++) {
         for (size_t i = 0; i < handshake->held_count && handshake->state != HANDSHAKE_FAILED; i++) {
@@ -392,7 +438,7 @@ int dtls_unpark(struct handshake *handshake)
                 peek_dtls_record(&rest, handshake->session->cid_len, &record) == SAGATE_OK)
                 (void)take_record(handshake, &record);
         }
-        handshake->key_exchange_given = true;
+        handshake->key_exchange_given = key_exchange;
     }
     for (size_t i = 0; i < handshake->held_count; i++)
         free(handshake->held[i].bytes);

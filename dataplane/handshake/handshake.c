@@ -19,13 +19,16 @@
 // DTLS 1.3: the part of a timer after which a gap in the peer's flight is acknowledged (RFC 9147 7.1).
 enum { QUICK_PART = 4 };
 
-struct handshake *handshake_new(bool dtls, const struct handshake_sink *sink)
+struct handshake *handshake_new(struct handshake_contexts *contexts, struct context_listener *listener,
+                                const struct handshake_sink *sink)
 {
     struct handshake *handshake = calloc(1, sizeof *handshake);
     if (handshake != NULL) {
-        handshake->dtls = dtls;
+        handshake->contexts = contexts_reference(contexts);
+        handshake->listener = listener;
+        handshake->dtls = listener->dtls;
         handshake->sink = *sink;
-        handshake->state = dtls ? HANDSHAKE_RUNNING : HANDSHAKE_HELLO;
+        handshake->state = listener->dtls ? HANDSHAKE_RUNNING : HANDSHAKE_HELLO;
     }
     return handshake;
 }
@@ -242,7 +245,7 @@ int handshake_resolve(struct handshake *handshake, struct slice key)
     wipe_key(handshake);
     bool unknown = key.len == 0 || key.len > HANDSHAKE_KEY_MAX || handshake->identity_unusable;
     if (unknown && handshake->ticket && handshake->hello_parked)
-        return tls_refuse_ticket(handshake);
+        return offer_refuse_ticket(handshake);
     handshake->psk_declined = unknown && handshake->hello_parked && handshake->certificate_usable;
     if (!handshake->psk_declined) {
         handshake->key_len = unknown ? HANDSHAKE_RANDOM_KEY : key.len;
@@ -326,8 +329,8 @@ int handshake_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsig
     struct session *session = wolfSSL_GetIOReadCtx(ssl);
     struct handshake *handshake = session->owner;
     (void)context;
-    if (handshake == NULL || handshake->contexts == NULL || handshake->contexts->tickets.lifetime == 0)
-        return WOLFSSL_TICKET_RET_REJECT;
+    if (handshake == NULL || handshake->contexts->tickets.lifetime == 0)
+        return WOLFSSL_TICKET_RET_REJECT; // also in DTLS before the cookie is proven
     const struct tickets *tickets = &handshake->contexts->tickets;
     struct slice binding = slice_of(handshake->listener->binding, sizeof handshake->listener->binding);
     if (seal != 0) {

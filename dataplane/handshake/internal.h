@@ -32,7 +32,7 @@ struct context_listener {
 };
 
 struct handshake_contexts {
-    size_t references; // the owner's, and one for each TLS handshake
+    size_t references; // the owner's, and one for each handshake
     size_t listener_count;
     struct context_listener *listeners;
     uint8_t *cookie_secret; // in secret memory, and behind it what is derived from it for DTLS 1.3
@@ -45,9 +45,12 @@ struct handshake_contexts {
 
 struct handshake_contexts *contexts_reference(struct handshake_contexts *contexts);
 
-// True when the cookie of a second DTLS 1.3 ClientHello was made with our secret for the same peer (`peer`: as given to
+// True when the cookie of a second ClientHello was made with our secret for the same peer (`peer`: as given to
 // wolfSSL_dtls_set_peer). The library looks itself when it gets the ClientHello.
-bool contexts_made_cookie(const struct handshake_contexts *contexts, struct slice cookie, struct slice peer);
+bool contexts_made_cookie12(const struct handshake_contexts *contexts, const struct peek_hello *hello,
+                            struct slice peer);
+bool contexts_made_cookie13(const struct handshake_contexts *contexts, const struct peek_hello *hello,
+                            struct slice peer);
 
 // The context for a server name (absent: a NULL pointer): NULL when the name is unknown and such are refused.
 struct context *contexts_select(struct context_listener *listener, struct slice server_name);
@@ -79,7 +82,7 @@ struct handshake {
     size_t identity_len;
     bool identity_known;
     bool identity_unusable; // empty, or with a NUL byte, which the library would take for its end
-    bool hello_parked;      // the identity came with the ClientHello ((D)TLS 1.3), which is held
+    bool hello_parked;      // the identity came with the ClientHello, which is held
     bool psk_declined;      // (D)TLS 1.3: the identity is unknown, and a certificate may serve instead
     bool certificate_usable;
     bool key_used; // the library asked for the key, for exactly the identity that was peeked
@@ -89,19 +92,21 @@ struct handshake {
     const char *psk_suite; // (D)TLS 1.3: the suite that goes with the PSK
     bool ticket;           // the ClientHello has a ticket of ours, whose identity, if it has one, is the peeked one
     bool ticket_used;      // the library was given what is in it
-
-    // TLS
+    // (D)TLS 1.3, in the ClientHello that is held: what is left to ask for when a ticket is refused
+    struct slice psk_external;
     struct handshake_sink sink;
     struct handshake_contexts *contexts; // referenced
     struct context_listener *listener;   // one of theirs
-    uint8_t *early;                      // bytes of the ClientHello while there is no session
+
+    // TLS
+    uint8_t *early; // bytes of the ClientHello while there is no session
     size_t early_len, early_cap;
-    size_t hello_end;          // bytes of the stream up to the end of the ClientHello
-    struct slice psk_external; // in `stream`: what is left to ask for when a ticket is refused (TLS 1.3)
+    size_t hello_end; // bytes of the stream up to the end of the ClientHello
     struct peek_stream stream;
 
     // DTLS
     uint8_t random[PEEK_RANDOM];
+    uint16_t retry_suite;           // DTLS 1.3: the suite that the HelloRetryRequest has named
     struct peek_assembly *assembly; // of a fragmented ClientKeyExchange
     struct held_record held[HANDSHAKE_HELD_MAX];
     size_t held_count, held_bytes;
@@ -109,7 +114,8 @@ struct handshake {
 };
 
 // A handshake without a session: NULL when memory is short.
-struct handshake *handshake_new(bool dtls, const struct handshake_sink *sink);
+struct handshake *handshake_new(struct handshake_contexts *contexts, struct context_listener *listener,
+                                const struct handshake_sink *sink);
 
 // Gives the handshake its session, and the session its owner.
 void handshake_own(struct handshake *handshake, struct session *session);
@@ -126,9 +132,6 @@ int handshake_fail(struct handshake *handshake, enum handshake_cause cause, uint
 // True when the version that was negotiated is TLS 1.3 or DTLS 1.3.
 bool handshake_is_tls13(const struct handshake *handshake);
 
-// The best suite of (D)TLS 1.3 that the hello offers and that an external PSK goes with: NULL when there is none.
-const char *handshake_suite_for_psk(const struct peek_hello *hello);
-
 // True when a PSK suite of TLS 1.2 was negotiated.
 bool handshake_psk_suite(const struct handshake *handshake);
 
@@ -138,10 +141,18 @@ bool handshake_resumes(const struct handshake *handshake);
 // TLS and DTLS halves of handshake_run, and what each does when the key is there.
 int tls_run(struct handshake *handshake, struct slice bytes);
 int tls_unpark(struct handshake *handshake);
-// The identity of the ticket is not to be had: the handshake goes on as if there were no ticket.
-int tls_refuse_ticket(struct handshake *handshake);
 int dtls_run(struct handshake *handshake, struct slice datagram);
 int dtls_unpark(struct handshake *handshake);
+
+// What a ClientHello that is held offers to prove: a ticket of ours goes before a PSK. Parks for its identity, or goes
+// on where there is none: as handshake_run. `tls13`: (D)TLS 1.3 will be negotiated.
+int offer_take(struct handshake *handshake, const struct peek_hello *hello, bool tls13);
+// The identity of the ticket is not to be had: the handshake goes on as if there were no ticket.
+int offer_refuse_ticket(struct handshake *handshake);
+// False when no ticket can be in it that is ours and not forged: neither needs the hello to be held.
+bool offer_may_have_ticket(const struct handshake_contexts *contexts, const struct peek_hello *hello, bool tls13);
+// The best suite of (D)TLS 1.3 that the hello offers and that an external PSK goes with: NULL when there is none.
+const char *offer_suite_for_psk(const struct peek_hello *hello);
 
 // PSK callbacks of wolfSSL.
 unsigned int handshake_psk_tls12(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned int max);

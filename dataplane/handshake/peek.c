@@ -142,18 +142,16 @@ int peek_client_hello(struct slice body, bool dtls, struct peek_hello *hello)
 {
     uint64_t version;
     struct slice random;
-    struct slice session;
-    struct slice compression;
     *hello = (struct peek_hello){0};
-    if (!take_number(&body, 2, &version) || !take(&body, PEEK_RANDOM, &random) || !take_vector(&body, 1, &session) ||
-        session.len > 32)
+    if (!take_number(&body, 2, &version) || !take(&body, PEEK_RANDOM, &random) ||
+        !take_vector(&body, 1, &hello->session) || hello->session.len > 32)
         return SAGATE_EMALFORMED;
     hello->version = (uint16_t)version;
     hello->random = random.data;
     if (dtls && !take_vector(&body, 1, &hello->cookie))
         return SAGATE_EMALFORMED;
     if (!take_vector(&body, 2, &hello->suites) || hello->suites.len == 0 || hello->suites.len % 2 != 0 ||
-        !take_vector(&body, 1, &compression) || compression.len == 0)
+        !take_vector(&body, 1, &hello->compression) || hello->compression.len == 0)
         return SAGATE_EMALFORMED;
     if (body.len == 0)
         return SAGATE_OK; // no extensions (RFC 5246 7.4.1.2)

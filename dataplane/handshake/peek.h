@@ -20,6 +20,7 @@ enum {
     PEEK_TYPE_UNIFIED = 32, // no content type, but the fixed bits of a DTLS 1.3 record header (RFC 9147 4)
     PEEK_CLIENT_HELLO = 1,
     PEEK_SERVER_HELLO = 2,
+    PEEK_NEW_SESSION_TICKET = 4,
     PEEK_CLIENT_KEY_EXCHANGE = 16,
     PEEK_DTLS_HEADER = 13,
     PEEK_TLS_HEADER = 5,
@@ -32,8 +33,9 @@ enum {
 struct peek_hello {
     uint16_t version; // legacy_version
     const uint8_t *random;
-    struct slice cookie; // DTLS
-    struct slice suites;
+    struct slice session; // session_id
+    struct slice cookie;  // DTLS
+    struct slice suites, compression;
     struct slice server_name;  // host_name, as sent
     struct slice psk_identity; // the first one offered (TLS 1.3),
     struct slice psk_external; // and the first without an age, as external ones have it (RFC 8446 4.2.11)

@@ -85,6 +85,27 @@ static bool note_unified(struct session *session, struct slice datagram)
     return true;
 }
 
+// DTLS 1.2: the NewSessionTicket belongs to the last flight, which may have to be sent again.
+static void note_ticket(struct session *session, struct slice body)
+{
+    struct peek_fragment fragment;
+    const uint8_t *start = body.data;
+    while (peek_dtls_fragment(&body, &fragment) == SAGATE_OK) {
+        size_t len = (size_t)(body.data - start);
+        if (fragment.type == PEEK_NEW_SESSION_TICKET) {
+            bool fits = fragment.data.len == fragment.length && len <= SESSION_TICKET_MAX;
+            uint8_t *kept = fits ? malloc(len) : NULL;
+            free(session->ticket);
+            session->ticket = kept;
+            session->ticket_missed = kept == NULL;
+            session->ticket_len = kept != NULL ? (uint16_t)len : 0;
+            if (kept != NULL)
+                memcpy(kept, start, len);
+        }
+        start = body.data;
+    }
+}
+
 // Notes what is needed when the records change hands: how far the numbers in clear are, and what was sealed last.
 static void note_sent(struct session *session, struct slice datagram)
 {
@@ -93,6 +114,8 @@ static void note_sent(struct session *session, struct slice datagram)
     while (rest.len > 0 && rest.data[0] <= PEEK_TYPE_APPLICATION && peek_dtls_record(&rest, 0, &record) == SAGATE_OK &&
            record.epoch == 0) {
         session->next_sequence = record.sequence + 1;
+        if (record.type == PEEK_TYPE_HANDSHAKE)
+            note_ticket(session, record.body);
         datagram = rest;
     }
     if (datagram.len == 0 || note_unified(session, datagram))
@@ -243,6 +266,7 @@ void session_free(struct session *session)
     wolfSSL_free(session->ssl);
     drop_input(session);
     free(session->out);
+    free(session->ticket);
     secret_zero(session->client_secret, sizeof session->client_secret);
     secret_zero(session->server_secret, sizeof session->server_secret);
     secret_zero(session->handshake_secret, sizeof session->handshake_secret);

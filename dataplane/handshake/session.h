@@ -19,6 +19,7 @@ enum {
     SESSION_SEALED_MAX = 2048,       // records sealed last: a NewSessionTicket, ACKs, a Finished
     SESSION_SEALED_HANDSHAKE = 128,  // DTLS 1.3: longest of them in epoch 2
     SESSION_SECRET_MAX = 48,
+    SESSION_TICKET_MAX = 512, // DTLS 1.2: longest NewSessionTicket that is noted, with its header
 };
 
 struct session {
@@ -44,6 +45,11 @@ struct session {
     // last records that were encrypted, but for long ones of the handshake. Stream: the last record of the handshake.
     uint8_t sealed[SESSION_SEALED_MAX];
     size_t sealed_len;
+    // DTLS 1.2: the NewSessionTicket that was sent (RFC 5077 3.3), with its header of twelve bytes; or one that could
+    // not be kept.
+    uint8_t *ticket;
+    uint16_t ticket_len;
+    bool ticket_missed;
     bool server_hello;     // a ServerHello was sent,
     bool psk_accepted;     // and took the PSK ((D)TLS 1.3)
     void *owner;           // the struct handshake while there is one, for the PSK callbacks

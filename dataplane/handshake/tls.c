@@ -1,10 +1,7 @@
 // TLS: the stream is read up to the ClientHello before there is a WOLFSSL object, since the server name chooses its
-// context, and withheld at the ClientKeyExchange until the key is there. Of several identities that TLS 1.3 offers, a
-// ticket of ours that comes first is used, or the first external one.
+// context, and withheld at the ClientKeyExchange until the key is there.
 // SPDX-License-Identifier: GPL-3.0-or-later
-#include "common/clock.h"
 #include "common/error.h"
-#include "common/secret.h"
 #include "dataplane/handshake/internal.h"
 
 #include <stdlib.h>
@@ -15,11 +12,9 @@ enum { MESSAGE_HEADER = 4 };
 int handshake_tls_new(struct handshake_contexts *contexts, size_t listener, const struct handshake_sink *sink,
                       struct handshake **handshake)
 {
-    struct handshake *new = handshake_new(false, sink);
+    struct handshake *new = handshake_new(contexts, &contexts->listeners[listener], sink);
     if (new == NULL)
         return SAGATE_ENOMEM;
-    new->contexts = contexts_reference(contexts);
-    new->listener = &contexts->listeners[listener];
     new->stream.limit = MESSAGE_HEADER + PEEK_HELLO_MAX;
     *handshake = new;
     return SAGATE_OK;
@@ -39,24 +34,6 @@ static int refuse_bytes(struct handshake *handshake, int rc)
     default:
         return handshake_fail(handshake, HANDSHAKE_CAUSE_PROTOCOL, ALERT_DECODE_ERROR, "no well-formed ClientHello");
     }
-}
-
-// An external PSK goes with SHA-256 unless agreed otherwise (RFC 8446 4.2.11): the best of these suites that the peer
-// offers.
-const char *handshake_suite_for_psk(const struct peek_hello *hello)
-{
-    static const struct {
-        uint16_t id;
-        const char *name;
-    } suites[] = {{0x1301, "TLS13-AES128-GCM-SHA256"},
-                  {0x1303, "TLS13-CHACHA20-POLY1305-SHA256"},
-                  {0x1304, "TLS13-AES128-CCM-SHA256"},
-                  {0x1305, "TLS13-AES128-CCM-8-SHA256"}};
-    for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
-        if (peek_offers(hello, suites[i].id))
-            return suites[i].name;
-    }
-    return NULL;
 }
 
 static int go_on(struct handshake *handshake)
@@ -109,54 +86,6 @@ int tls_unpark(struct handshake *handshake)
     return go_on(handshake);
 }
 
-// The ClientHello may go to the library, once its external PSK, if it has one, is known.
-static int begin(struct handshake *handshake)
-{
-    if (handshake->psk_suite == NULL)
-        return after_hello(handshake);
-    handshake->hello_parked = true;
-    return handshake_park(handshake, handshake->psk_external);
-}
-
-int tls_refuse_ticket(struct handshake *handshake)
-{
-    handshake->ticket = handshake->hello_parked = handshake->identity_known = false;
-    handshake->identity_len = 0;
-    return begin(handshake);
-}
-
-// A ticket that opens goes before a PSK. The identity that it carries is asked for as if it had been peeked, so that
-// nobody resumes what would not be established anew. One without an identity must not keep a peer from proving its own.
-static int begin_with_ticket(struct handshake *handshake, struct slice bytes)
-{
-    struct ticket ticket;
-    const struct tickets *tickets = &handshake->contexts->tickets;
-    struct slice binding = slice_of(handshake->listener->binding, sizeof handshake->listener->binding);
-    if (tickets->lifetime == 0 || tickets_open(tickets, binding, bytes, clock_wall(), &ticket) != SAGATE_OK)
-        return begin(handshake);
-    bool proven = ticket.identity.len > 0;
-    int rc;
-    handshake->ticket = proven || handshake->psk_suite == NULL;
-    if (handshake->ticket && proven) {
-        handshake->hello_parked = true;
-        rc = handshake_park(handshake, ticket.identity);
-    } else {
-        rc = begin(handshake);
-    }
-    secret_zero(&ticket, sizeof ticket);
-    return rc;
-}
-
-// Which identity is to be asked for as an external one: the first without an age. Where all have one it is the first,
-// since ages of external ones are not to be looked at (RFC 8446 4.2.11), unless it looks like a ticket.
-static void choose_external(struct handshake *handshake, const struct peek_hello *hello)
-{
-    bool tickets = handshake->contexts->tickets.lifetime > 0;
-    handshake->psk_external = hello->psk_external.data != NULL ? hello->psk_external : hello->psk_identity;
-    if (hello->psk_external.data != NULL || !(tickets && tickets_shaped(hello->psk_identity)))
-        handshake->psk_suite = handshake_suite_for_psk(hello);
-}
-
 static int hello_complete(struct handshake *handshake)
 {
     uint8_t type;
@@ -181,17 +110,14 @@ static int hello_complete(struct handshake *handshake)
         (void)wolfSSL_NoTicketTLSv12(session->ssl);
         (void)wolfSSL_no_ticket_TLSv13(session->ssl);
     }
-    bool tls13_psk = listener->tls13 && listener->psk && hello.tls13 && hello.psk_identity.data != NULL;
     bool certificate = listener->certificates[0] != NULL;
     int rc = session_input(session, slice_of(handshake->early, handshake->early_len));
     free(handshake->early);
     handshake->early = NULL;
     if (rc != SAGATE_OK)
         return refuse_bytes(handshake, rc);
-    if (tls13_psk)
-        choose_external(handshake, &hello);
     handshake->certificate_usable = certificate && hello.signature_algorithms;
-    return begin_with_ticket(handshake, listener->tls13 && hello.tls13 ? hello.psk_identity : hello.ticket);
+    return offer_take(handshake, &hello, listener->tls13 && hello.tls13);
 }
 
 static int take_hello(struct handshake *handshake, struct slice bytes)

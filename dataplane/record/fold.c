@@ -88,6 +88,9 @@ bool fold_take(struct fold *fold, struct session *session)
         fold_release(fold);
         return false;
     }
+    fold->ticket = session->ticket;
+    fold->ticket_len = session->ticket_len;
+    session->ticket = NULL;
     session_free(session);
     return true;
 }
@@ -135,6 +138,7 @@ static void drop_datagram(struct fold *fold)
 void fold_release(struct fold *fold)
 {
     drop_datagram(fold);
+    free(fold->ticket);
     free_state(fold);
     *fold = (struct fold){0};
 }

@@ -18,7 +18,10 @@ struct fold {
     struct handshake_sink sink;
     const uint8_t *datagram; // what is still to be opened of the datagram in hand: borrowed, or part of `own`
     uint8_t *own;
+    uint8_t
+        *ticket; // DTLS 1.2: the NewSessionTicket of the last flight, with its header; NULL: none, or wanted no more
     uint32_t left;
+    uint16_t ticket_len;
     uint8_t kind; // RECORD_DTLS12, RECORD_DTLS13
     bool settled; // the place is somebody else's memory; else an allocation of our own
     bool fatal;   // the peer has sent a fatal alert: nothing is to be answered (RFC 5246 7.2.2)

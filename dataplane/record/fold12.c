@@ -15,7 +15,7 @@ enum {
     VERIFY_DATA = 12,
     MESSAGE_HEADER = 12,
     FINISHED_LEN = MESSAGE_HEADER + VERIFY_DATA,
-    CLEAR_MAX = UINT16_MAX - FOLD_FLIGHTS_MAX, // numbers of epoch 0 that a session may have used
+    CLEAR_MAX = UINT16_MAX - 2 * FOLD_FLIGHTS_MAX, // numbers of epoch 0 that a session may have used
 };
 
 static bool take_keys(struct dtls12 *state, WOLFSSL *ssl)
@@ -85,13 +85,24 @@ static bool take_finished(struct record_place *place, const struct session *sess
     return true;
 }
 
+// The peer has our Finished.
+static void flight_arrived(struct record_flight *flight)
+{
+    flight->flights = 0;
+    secret_zero(flight->rest.finished.verify_data, sizeof flight->rest.finished.verify_data);
+}
+
 bool fold12_take(struct fold *fold, const struct session *session)
 {
     // The window starts empty: all that the peer has sealed before is its Finished, which may do no harm twice.
-    if (session->next_sequence > CLEAR_MAX || !take_keys(fold->place.keys, session->ssl) ||
+    struct record_flight *flight = fold->place.flight;
+    if (session->next_sequence > CLEAR_MAX || session->ticket_missed || !take_keys(fold->place.keys, session->ssl) ||
         !take_finished(&fold->place, session))
         return false;
-    fold->place.flight->rest.finished.clear_next = (uint16_t)session->next_sequence;
+    flight->rest.finished.clear_next = (uint16_t)session->next_sequence;
+    // In an abbreviated handshake the last flight is the peer's (RFC 5246 7.3): who has sent it has had ours.
+    if (wolfSSL_session_reused(session->ssl) == 1)
+        flight_arrived(flight);
     return true;
 }
 
@@ -103,26 +114,34 @@ bool fold12_is_sane(const struct record_place *place)
            place->flight->flights <= FOLD_FLIGHTS_MAX && place->flight->refusals <= REFUSALS_MAX;
 }
 
-// ChangeCipherSpec and Finished again. A repeated message keeps its message_seq; each record has a new sequence number
-// (RFC 6347 4.2.2, 4.2.4).
+// A record in clear, with the next number: returns its length.
+static size_t put_clear(struct record_flight *flight, uint8_t type, const uint8_t *data, size_t len, uint8_t *out)
+{
+    uint16_t number = flight->rest.finished.clear_next++;
+    const uint8_t header[DTLS12_HEADER] = {
+        type, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, (uint8_t)(number >> 8), (uint8_t)number, (uint8_t)(len >> 8), (uint8_t)len};
+    memcpy(out, header, sizeof header);
+    memcpy(out + sizeof header, data, len);
+    return sizeof header + len;
+}
+
+// NewSessionTicket, where there was one, ChangeCipherSpec and Finished again. A repeated message keeps its message_seq;
+// each record has a new sequence number (RFC 6347 4.2.2, 4.2.4).
 static int send_flight(struct fold *fold)
 {
+    static const uint8_t change[] = {1};
     struct record_flight *flight = fold->place.flight;
     uint8_t message[FINISHED_LEN] = {FINISHED, 0, 0, VERIFY_DATA};
-    uint8_t datagram[DTLS12_HEADER + 1 + FINISHED_LEN + DTLS12_OVERHEAD_MAX] = {
-        DTLS12_CHANGE_CIPHER_SPEC, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0};
-    size_t at = 9;
+    uint8_t datagram[DTLS12_HEADER + SESSION_TICKET_MAX + DTLS12_HEADER + 1 + FINISHED_LEN + DTLS12_OVERHEAD_MAX];
+    size_t at = 0;
     size_t len;
     message[4] = (uint8_t)(flight->rest.finished.message_seq >> 8);
     message[5] = (uint8_t)flight->rest.finished.message_seq;
     message[11] = VERIFY_DATA;
     memcpy(message + MESSAGE_HEADER, flight->rest.finished.verify_data, VERIFY_DATA);
-    uint16_t number = flight->rest.finished.clear_next++;
-    datagram[at++] = (uint8_t)(number >> 8);
-    datagram[at++] = (uint8_t)number;
-    datagram[at++] = 0;
-    datagram[at++] = 1;
-    datagram[at++] = 1;
+    if (fold->ticket != NULL)
+        at = put_clear(flight, DTLS12_HANDSHAKE, fold->ticket, fold->ticket_len, datagram);
+    at += put_clear(flight, DTLS12_CHANGE_CIPHER_SPEC, change, sizeof change, datagram + at);
     int rc = dtls12_seal(fold->place.keys, DTLS12_HANDSHAKE, message, sizeof message, datagram + at,
                          sizeof datagram - at, &len);
     return rc == SAGATE_OK ? fold->sink.send(fold->sink.context, datagram, at + len) : rc;
@@ -148,14 +167,14 @@ static bool answer_message(struct fold *fold, const uint8_t *message, size_t len
     return false;
 }
 
-static void data_came(struct record_flight *flight)
+static void data_came(struct fold *fold)
 {
+    struct record_flight *flight = fold->place.flight;
     flight->refusals = 0;
-    if (flight->flights == 0)
-        return;
-    // The peer has our Finished.
-    flight->flights = 0;
-    secret_zero(flight->rest.finished.verify_data, sizeof flight->rest.finished.verify_data);
+    if (flight->flights > 0)
+        flight_arrived(flight);
+    free(fold->ticket);
+    fold->ticket = NULL;
 }
 
 static int open_one(struct fold *fold, const struct dtls12_record *record, uint8_t *out, size_t cap, size_t *len)
@@ -170,7 +189,7 @@ static int open_one(struct fold *fold, const struct dtls12_record *record, uint8
         fold->newest = newest && record->cid.len > 0;
     switch (verdict) {
     case DTLS12_DATA:
-        data_came(fold->place.flight);
+        data_came(fold);
         return SAGATE_OK;
     case DTLS12_MESSAGE: {
         bool answered = answer_message(fold, out, *len);

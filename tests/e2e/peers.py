@@ -11,7 +11,7 @@ from clients import CoapEndpoint, HttpStream, ProgramCoap, m2m_request, parse_re
 from harness import Failure, Skip, check, need, wait_for
 
 # What sagate has; rows and tests that need something else are left out.
-AVAILABLE = {"cid", "dtls13", "tickets"}
+AVAILABLE = {"cid", "dtls13", "dtls_tickets", "tickets"}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 

@@ -85,11 +85,16 @@ def rows_of(client):
         yield Row(client, "TLS1.3", PSK_ONLY_TLS13[client], DEV1, ecdhe=False)
     if client == "wolfSSL":
         yield Row(client, "DTLS1.3", PSK_ONLY_TLS13[client], DEV1, ecdhe=False, needs=["dtls13"])
-        yield Row(client, "DTLS1.3", PSK_TLS13[client][0], DEV1, resume=True, needs=["dtls13", "dtls_tickets"])
+        for suite, credential in ((PSK_TLS13[client][0], DEV1), (CERTIFICATE_TLS13[client][0], None)):
+            for cid in (None, CIDS[client][1]):
+                yield Row(client, "DTLS1.3", suite, credential, cid=cid, resume=True,
+                          needs=["dtls13", "dtls_tickets", "cid"])
     # Resumption: tickets (RFC 5077 and RFC 8446 4.6.1).
     psk12 = of_dtls12(PSK_TLS12[client])[0]
     yield Row(client, "TLS1.2", psk12, DEV1, resume=True, needs=["tickets"])
-    yield Row(client, "DTLS1.2", psk12, DEV1, resume=True, needs=["dtls_tickets"])
+    for suite, credential in ((psk12, DEV1), (of_dtls12(ECDSA_TLS12[client])[0], None)):
+        for cid in [None] + CIDS.get(client, [])[1:2]:
+            yield Row(client, "DTLS1.2", suite, credential, cid=cid, resume=True, needs=["dtls_tickets", "cid"])
     yield Row(client, "TLS1.3", PSK_TLS13[client][0], DEV1, resume=True, needs=["tickets"])
     yield Row(client, "TLS1.2", ECDSA_TLS12[client][0], resume=True, needs=["tickets"])
     yield Row(client, "TLS1.3", CERTIFICATE_TLS13[client][0], resume=True, needs=["tickets"])

@@ -1,9 +1,15 @@
-# Session tickets: TLS sessions resumed by OpenSSL and GnuTLS, and what a ticket is not good for.
+# Session tickets: TLS sessions resumed by OpenSSL and GnuTLS, DTLS sessions by wolfSSL, and what a ticket is not good for.
 # SPDX-License-Identifier: GPL-3.0-or-later
+import contextlib
+
+from clients import Closed
 from lib import Credential, DEV1, DEV2, Sagate, check, equal, gnutls_psk, need, openssl_certificate
+from peers import Row, wolfssl_client
 
 SUITES = (("-tls1_2", "PSK-AES128-GCM-SHA256"), ("-tls1_2", "PSK-AES128-CBC-SHA256"),
           ("-tls1_3", "TLS_AES_128_GCM_SHA256"))
+DTLS_SUITES = (("DTLS1.2", "PSK-AES128-CCM-8"), ("DTLS1.2", "PSK-AES128-GCM-SHA256"),
+               ("DTLS1.3", "TLS13-AES128-GCM-SHA256"))
 
 
 def resumed(s):
@@ -86,3 +92,52 @@ def test_next_process_and_off(t):
     with s.tls(DEV1, version=SUITES[2][0], cipher=SUITES[2][1], extra=use) as stream:
         equal(who(stream), 2000, "in full")
     equal(resumed(s), 6)
+
+
+def ask(client, origin="Cdev1", seconds=8):
+    answer = client.request("get", "cse-in", origin=origin, rqi="use", seconds=seconds)
+    return answer and answer.rsc
+
+
+def test_dtls(t):
+    s = Sagate(t, overrides={"process": {"workers": 2}})
+    count = 0
+    for version, suite in DTLS_SUITES:
+        with contextlib.closing(wolfssl_client(t, s, Row("wolfSSL", version, suite, DEV1, resume=True))) as client:
+            equal(ask(client), 2000, f"first {suite}")
+            for _ in range(4):  # from a new port each time, and so to whichever worker gets it
+                client.send(b"!reconnect")
+                equal(ask(client), 2000, f"resumed {suite}")
+                count += 1
+                equal(resumed(s), count, suite)
+            equal(ask(client, "Cdev2"), 4106, "another's originator after resumption")
+            listed = s.ctl("associations", "list")["associations"]
+            equal([(a["credential_id"], a["framework"].lower()) for a in listed], [("12-dev1@sp.example", "psk")])
+
+
+def test_dtls_removed_identity(t):
+    s = Sagate(t)
+    for version, suite in DTLS_SUITES:
+        new = Credential("new@sp.example", "key-of-the-new-identity", ["Cnew"])
+        s.command("identities add", identity=new.identity, key_hex=new.hex, ae_ids=["Cnew"])
+        with contextlib.closing(wolfssl_client(t, s, Row("wolfSSL", version, suite, new, resume=True))) as client:
+            equal(ask(client, "Cnew"), 2000, f"first {suite}")
+            s.ctl("identities", "remove", new.identity)
+            client.send(b"!reconnect")
+            try:
+                equal(ask(client, "Cnew", 4), None, f"a removed identity resumes {suite}")
+            except Closed:
+                pass
+    equal(resumed(s), 0)
+
+
+def test_dtls_off(t):
+    s = Sagate(t)
+    s.settings["limits"] = {"session_ticket_seconds": 0}
+    s.write()
+    with contextlib.closing(wolfssl_client(t, s, Row("wolfSSL", *DTLS_SUITES[0], DEV1, resume=True))) as client:
+        equal(ask(client), 2000)
+        s.ctl("reload")
+        client.send(b"!reconnect")
+        equal(ask(client), 2000, "in full")
+    equal(resumed(s), 0)

@@ -4,8 +4,10 @@
 // The first byte chooses DTLS or TLS, the second how a park ends; the rest is a list of datagrams or pieces (two bytes
 // of length each). With bit 7 of the first byte a real client has got as far as its second flight, so that the input
 // meets a handshake that waits for the ClientKeyExchange or (DTLS 1.3, bit 5) for the Finished; with bit 6 it is
-// established, so that the input meets its records. With bit 4 that client offers a Connection ID (DTLS).
+// established, so that the input meets its records. With bit 4 that client offers a Connection ID, and with bit 3 it
+// has a ticket from another handshake, so that the input meets an abbreviated one (DTLS).
 #include "common/error.h"
+#include "dataplane/handshake/session.h"
 #include "tests/unit/handshake_rig.h"
 
 #include <stdlib.h>
@@ -15,6 +17,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static const uint8_t key[16] = {1, 2, 3};
 static const uint8_t secret[HANDSHAKE_COOKIE_SECRET] = {4, 5, 6}; // so that the cookies in the seeds are good
+
+// A whole handshake that leaves nothing but a session with a ticket.
+static WOLFSSL_SESSION *get_ticket(struct rig *rig, const struct tls_client_options *options)
+{
+    uint8_t byte;
+    struct tls_client *client = tls_client_new(options);
+    if (client == NULL)
+        abort();
+    (void)wolfSSL_UseSessionTicket(tls_client_object(client));
+    rig_run(rig, client);
+    (void)tls_client_read(client, &byte, 1);
+    WOLFSSL_SESSION *session = wolfSSL_get1_session(tls_client_object(client));
+    tls_client_free(client);
+    record_free(rig->record);
+    rig->record = NULL;
+    rig->server = SAGATE_AGAIN;
+    (void)rig_drop_sent(rig);
+    return session;
+}
 
 static struct tls_client *advance(struct rig *rig, bool dtls, uint8_t how)
 {
@@ -27,9 +48,15 @@ static struct tls_client *advance(struct rig *rig, bool dtls, uint8_t how)
                                                .ciphers = tls13 ? "TLS13-AES128-GCM-SHA256" : "PSK-AES128-CCM-8",
                                                .identity = "dev",
                                                .key = {key, sizeof key}};
+    WOLFSSL_SESSION *session = dtls && (how & 0x08) != 0 ? get_ticket(rig, &options) : NULL;
     struct tls_client *client = tls_client_new(&options);
     if (client == NULL)
         abort();
+    if (session != NULL) {
+        (void)wolfSSL_UseSessionTicket(tls_client_object(client));
+        (void)wolfSSL_set_session(tls_client_object(client), session);
+        wolfSSL_SESSION_free(session);
+    }
     if (whole) {
         rig_run(rig, client);
         if (rig->record == NULL)

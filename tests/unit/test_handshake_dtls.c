@@ -4,6 +4,7 @@
 #include "common/error.h"
 #include "dataplane/handshake/peek.h"
 #include "tests/unit/handshake_rig.h"
+#include "tests/unit/network.h"
 #include "tests/unit/tls_certificates.h"
 #include "tests/unit/unit.h"
 
@@ -243,69 +244,6 @@ static void foreign_records_end_no_handshake(void)
 
 // --- lost, repeated, reordered -----------------------------------------------------------------------------------
 
-struct network {
-    size_t lost; // number of the datagram that gets lost, over both directions
-    // What is sent together arrives last first: wolfSSL's client ends a handshake of DTLS 1.3 whose ServerHello is
-    // late.
-    bool backwards, backwards_to_client;
-    bool twice;   // and each twice
-    size_t count; // datagrams so far
-    uint8_t bytes[16][DATAGRAM];
-    size_t lengths[16];
-    size_t waiting;
-};
-
-static void carry(struct network *network, struct slice datagram)
-{
-    if (network->count++ == network->lost)
-        return;
-    CU_ASSERT_TRUE_FATAL(network->waiting < 16 && datagram.len <= DATAGRAM);
-    memcpy(network->bytes[network->waiting], datagram.data, datagram.len);
-    network->lengths[network->waiting++] = datagram.len;
-}
-
-static void deliver(struct network *network, struct rig *rig, struct tls_client *to_client)
-{
-    for (size_t n = 0; n < network->waiting; n++) {
-        bool backwards = to_client != NULL ? network->backwards_to_client : network->backwards;
-        size_t i = backwards ? network->waiting - 1 - n : n;
-        for (int times = 0; times < (network->twice ? 2 : 1); times++) {
-            if (to_client != NULL)
-                tls_client_input(to_client, network->bytes[i], network->lengths[i]);
-            else
-                rig_give(rig, network->bytes[i], network->lengths[i]);
-        }
-    }
-    network->waiting = 0;
-}
-
-// Both sides until they are done, timers included.
-static void run_over(struct network *network, struct rig *rig, struct tls_client *client)
-{
-    uint8_t out[64];
-    int status;
-    for (int round = 0; round < 30; round++) {
-        struct slice datagram;
-        size_t before = network->count;
-        rig->client = tls_client_run(client);
-        while (tls_client_output(client, &datagram))
-            carry(network, datagram);
-        deliver(network, rig, NULL);
-        if (rig->record != NULL)
-            CU_ASSERT_EQUAL(record_open(rig->record, out, sizeof out, &status), 0);
-        for (struct rig_chunk *chunk = rig->sent; chunk != NULL; chunk = chunk->next)
-            carry(network, slice_of(chunk->bytes, chunk->len));
-        (void)rig_drop_sent(rig);
-        deliver(network, rig, client);
-        if (network->count != before)
-            continue;
-        if (rig->client == SAGATE_AGAIN)
-            tls_client_timeout(client);
-        if (rig->handshake != NULL && handshake_timer_ms(rig->handshake) > 0)
-            (void)handshake_timeout(rig->handshake);
-    }
-}
-
 static void any_datagram_may_be_lost(void)
 {
     for (size_t i = 0; i < 2 * PEERS; i++) {
@@ -317,7 +255,7 @@ static void any_datagram_may_be_lost(void)
             peer.single_messages = n % 2 == 1;
             struct tls_client *client = start(&rig, &both, &peer, OUR_CID);
             network->lost = n;
-            run_over(network, &rig, client);
+            network_run(network, &rig, client);
             established(&rig, client);
             lost = network->count > n;
             finish(&rig, client);
@@ -339,7 +277,7 @@ static void disorder_and_doubles_are_taken(void)
             network->backwards = (how & 1) != 0;
             network->backwards_to_client = network->backwards && !peer.tls13;
             network->twice = (how & 2) != 0;
-            run_over(network, &rig, client);
+            network_run(network, &rig, client);
             established(&rig, client);
             finish(&rig, client);
             free(network);
