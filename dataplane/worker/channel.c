@@ -209,6 +209,10 @@ static void recheck_step(struct timer *timer, void *context, uint64_t now_ms)
     size_t budget = SWEEP_PLACES;
     unsigned asked = 0;
     struct lifetime_item item;
+    if (worker->outbox != NULL) { // goes first
+        timer_set(worker->wheel, timer, now_ms + OUTBOX_RETRY_MS);
+        return;
+    }
     while (worker->outbox == NULL && asked < RECHECK_QUESTIONS &&
            lifetime_walk(worker, &worker->recheck, &budget, &item)) {
         struct slice credential_id = credential_of(worker, &item);
