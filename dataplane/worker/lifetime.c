@@ -400,6 +400,8 @@ bool lifetime_walk(struct worker *worker, uint64_t *cursor, size_t *budget, stru
         if (*cursor != 0)
             return false;
         *cursor = WALK_SLOTS;
+        if (*budget == 0)
+            return false;
     }
     uint64_t place = *cursor & ~WALK_SLOTS;
     item->slot = store_walk(worker->store, &place, budget);
