@@ -404,6 +404,8 @@ int worker_run(struct worker *worker)
         uint64_t wait = timer_wheel_wait(worker->wheel, clock_ms(), WAIT_MAX_MS);
         result = worker_round(worker, (int64_t)wait * 1000);
     }
+    if (result != SAGATE_OK)
+        atomic_store_explicit(&worker->keeping, true, memory_order_relaxed);
     // Here and not in worker_free: only this thread may send.
     end_all(worker);
     return result;
@@ -559,6 +561,7 @@ int worker_new(const struct worker_options *options, struct worker **out)
     int result = make_parts(worker, options);
     if (result != SAGATE_OK) {
         worker->contexts = NULL; // still the caller's
+        atomic_store_explicit(&worker->keeping, true, memory_order_relaxed);
         worker_free(worker);
         return result;
     }

@@ -138,6 +138,66 @@ static void removed_meanwhile(void)
     scene_close();
 }
 
+// A walk in pieces of one place each finds streams and slots.
+static void walks_in_pieces(void)
+{
+    scene_open("");
+    CU_ASSERT_TRUE_FATAL(scene_establish(scene_dtls("dev1", HOME)));
+    CU_ASSERT_TRUE_FATAL(scene_establish(scene_tls("dev2", false)));
+    uint64_t cursor = 0;
+    unsigned streams = 0;
+    unsigned slots = 0;
+    struct lifetime_item item;
+    do {
+        size_t budget = 1;
+        while (lifetime_walk(scene.worker, &cursor, &budget, &item)) {
+            streams += item.association != NULL;
+            slots += item.slot != 0;
+        }
+    } while (cursor != 0);
+    CU_ASSERT_EQUAL(streams, 1);
+    CU_ASSERT_EQUAL(slots, 1);
+    scene_close();
+}
+
+// A process that cannot start ends nothing: the next one goes on.
+static void a_worker_that_cannot_start(void)
+{
+    scene_open("");
+    struct scene_device *device = scene_dtls("dev1", HOME);
+    CU_ASSERT_TRUE_FATAL(scene_establish(device));
+    request(device, 1);
+    struct config *config = NULL;
+    struct config_errors errors = {0};
+    const char *text = scene_config("", SCENE_SERVER,
+                                    "{ name = \"d\"; transport = \"dtls\"; binding = \"coap\"; address = "
+                                    "\"127.0.0.9\"; port = 9; upstream = \"in\"; }");
+    CU_ASSERT_EQUAL_FATAL(config_parse(text, &config, &errors), SAGATE_OK);
+    struct address taken;
+    for (uint16_t port = 1; port < 255; port++) { // leaves no number for its listener
+        (void)address_parse("127.0.0.8", port, &taken);
+        (void)store_listener(scene.worker->store, &taken);
+    }
+    worker_stop_keeping(scene.worker);
+    struct stats *stats = calloc(1, sizeof *stats);
+    struct worker_snapshot snapshot = {.config = config, .listener_fds = (int[]){-1}};
+    const struct worker_options options = {.driver = &io_mem_driver,
+                                           .stats = stats,
+                                           .channel_fd = -1,
+                                           .wake_fd = -1,
+                                           .store_fd = scene.store_fd,
+                                           .snapshot = &snapshot};
+    struct worker *other = NULL;
+    CU_ASSERT_NOT_EQUAL(worker_new(&options, &other), SAGATE_OK);
+    scene_restart();
+    CU_ASSERT_EQUAL(DEVICES, 1);
+    request(device, 2);
+    config_free(config);
+    config_errors_free(&errors);
+    free(stats);
+    scene_close();
+}
+
 static void a_listener_that_is_gone(void)
 {
     scene_open("");
@@ -398,6 +458,8 @@ static const struct unit_test tests[] = {
     {"it does not rest while it waits", does_not_rest_while_it_waits},
     {"it outlives its worker", outlives_its_worker},
     {"a key that was removed meanwhile", removed_meanwhile},
+    {"a walk in pieces", walks_in_pieces},
+    {"a worker that cannot start", a_worker_that_cannot_start},
     {"a listener that is gone", a_listener_that_is_gone},
     {"it follows its device", follows_its_device},
     {"it follows its device, DTLS 1.3", follows_its_device_13},
