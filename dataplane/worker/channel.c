@@ -263,14 +263,20 @@ static void end_unknown(struct worker *worker, struct slice identity)
         (void)channel_sweep(worker, credential_id, STAT_ASSOCIATIONS_ENDED_REVOKED, 0);
 }
 
-// What the store knows of a credential that has associations there.
+// What the store knows of a credential that has associations there. Where there is no room for it they end, since what
+// is kept there may allow more.
 static void keep_principal(struct worker *worker, struct slice packed)
 {
     struct plane_packed head;
-    if (plane_packed_principal(packed, &head) &&
-        store_set_principal(worker->store, head.credential_id, packed) == SAGATE_ELIMIT)
-        log_sampled(&worker->sample_plane, LOG_LEVEL_ERROR, "worker %u: no room for what a credential may do",
-                    worker->index);
+    char credential_id[ONEM2M_CREDENTIAL_MAX + 1];
+    if (!plane_packed_principal(packed, &head) || head.credential_id.len > ONEM2M_CREDENTIAL_MAX ||
+        store_set_principal(worker->store, head.credential_id, packed) != SAGATE_ELIMIT)
+        return;
+    log_sampled(&worker->sample_plane, LOG_LEVEL_ERROR, "worker %u: no room for what a credential may do",
+                worker->index);
+    memcpy(credential_id, head.credential_id.data, head.credential_id.len);
+    credential_id[head.credential_id.len] = '\0';
+    (void)channel_sweep(worker, credential_id, STAT_ASSOCIATIONS_ENDED_REVOKED, 0);
 }
 
 static void on_resolved(struct worker *worker, const struct plane_resolved *resolved)

@@ -544,6 +544,7 @@ int worker_new(const struct worker_options *options, struct worker **out)
     worker->resting_tail = &worker->resting;
     worker->private_fd = -1;
     worker->gone_timer = (struct timer){.fire = end_gone, .context = worker};
+    worker->due_timer = (struct timer){.fire = lifetime_due, .context = worker};
     worker->stats = options->stats;
     worker->channel_fd = options->channel_fd;
     worker->wake_fd = options->wake_fd;

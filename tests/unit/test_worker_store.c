@@ -4,6 +4,7 @@
 #include "tests/unit/unit.h"
 #include "tests/unit/worker_rig.h"
 
+#include <arpa/inet.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -453,6 +454,93 @@ static void idle_ones_end(void)
     scene_close();
 }
 
+// However many end at one time, the worker does not sleep until all have.
+static void many_end_at_once(void)
+{
+    scene_open("association_idle_seconds = 100; http_idle_seconds = 100;");
+    struct store *store = scene.worker->store;
+    struct address peer;
+    for (uint16_t i = 0; i < 300; i++) {
+        store_slot slot = store_take(store, RECORD_DTLS12);
+        (void)address_parse("192.0.2.200", (uint16_t)(1000 + i), &peer);
+        CU_ASSERT_EQUAL(store_publish(store, slot, scene.worker->listeners[0]->number, &peer, no_cid, no_cid, no_cid,
+                                      100, (uint32_t)(scene.worker->now_ms / 1000)),
+                        SAGATE_OK);
+    }
+    scene_advance(99000);
+    CU_ASSERT_EQUAL(store_count(store), 300);
+    for (uint64_t slept = 0; slept <= 1010;) {
+        uint64_t wait = timer_wheel_wait(scene.worker->wheel, scene.worker->now_ms, 250);
+        bool under_way = store_count(store) > 0 && store_count(store) < 300;
+        CU_ASSERT_TRUE(!under_way || wait <= 1);
+        scene_advance((unsigned)wait);
+        slept += wait;
+    }
+    CU_ASSERT_EQUAL(store_count(store), 0);
+    scene_close();
+}
+
+// Associations of others whose principals leave no room for any more.
+static void fill_principals(void)
+{
+    static uint8_t packed[STORE_PRINCIPAL_MAX];
+    struct store *store = scene.worker->store;
+    struct address peer;
+    uint16_t port = 2000;
+    (void)address_parse("192.0.2.200", 1, &peer);
+    for (size_t len = 40000; len > 64; len /= 2) {
+        int result = SAGATE_OK;
+        while (result == SAGATE_OK) {
+            char name[16];
+            int n = snprintf(name, sizeof name, "10-%u", port);
+            memcpy(packed, name, (size_t)n);
+            peer.v4.sin_port = htons(port++);
+            store_slot slot = store_take(store, RECORD_DTLS12);
+            CU_ASSERT_NOT_EQUAL_FATAL(slot, 0);
+            result = store_publish(store, slot, scene.worker->listeners[0]->number, &peer, no_cid, slice_text(name),
+                                   slice_of(packed, len), 1000, 1000);
+            if (result != SAGATE_OK)
+                store_release(store, slot);
+        }
+        CU_ASSERT_EQUAL(result, SAGATE_ELIMIT);
+    }
+}
+
+// A credential may do less now, and there is no room to say so: what was kept must not come back.
+static void no_room_for_a_principal(void)
+{
+    scene_open("associations = 60;");
+    struct scene_device *device = scene_dtls("dev1", HOME);
+    CU_ASSERT_TRUE_FATAL(scene_establish(device));
+    fill_principals();
+    uint64_t others = store_count(scene.worker->store) - 1;
+    char aes[200];
+    (void)snprintf(aes, sizeof aes, "C%0150d", 1);
+    const struct plane_message changed = {.type = PLANE_PRINCIPAL,
+                                          .principal = {.principal = scene_principal("dev1", aes)}};
+    scene_control_says(&changed);
+    scene_advance(10);
+    scene_advance(10);
+    CU_ASSERT_EQUAL(store_count(scene.worker->store), others);
+    CU_ASSERT_EQUAL(tls_client_read(device->client, (char[64]){0}, 64), SAGATE_EGONE);
+    CU_ASSERT_EQUAL(scene_counted(STAT_ASSOCIATIONS_ENDED_REVOKED), 1);
+    scene_close();
+}
+
+// An association for which there is no room is told so.
+static void no_room_for_another_principal(void)
+{
+    scene_open("associations = 60;");
+    fill_principals();
+    uint64_t others = store_count(scene.worker->store);
+    struct scene_device *device = scene_dtls("dev1", HOME);
+    (void)scene_establish(device);
+    CU_ASSERT_EQUAL(store_count(scene.worker->store), others);
+    CU_ASSERT_EQUAL(scene_counted(STAT_LIMIT_ASSOCIATIONS), 1);
+    CU_ASSERT_EQUAL(tls_client_read(device->client, (char[64]){0}, 64), SAGATE_EGONE);
+    scene_close();
+}
+
 static const struct unit_test tests[] = {
     {"an association rests and wakes", rests_and_wakes},
     {"it does not rest while it waits", does_not_rest_while_it_waits},
@@ -471,5 +559,8 @@ static const struct unit_test tests[] = {
     {"the longest silent one gives way", longest_silent_gives_way},
     {"limit per identity", limit_per_identity},
     {"idle ones end", idle_ones_end},
+    {"many end at once", many_end_at_once},
+    {"no room for a principal", no_room_for_a_principal},
+    {"no room for another principal", no_room_for_another_principal},
 };
 UNIT_MAIN("worker_store", tests)
