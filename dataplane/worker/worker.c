@@ -38,8 +38,7 @@ static struct listener *listener_like(struct worker *worker, const struct config
     return NULL;
 }
 
-// The number under which the slots of the store know a listener. Numbers are few and stay with their address, so that
-// one that is gone gives its number up only with its process.
+// The number under which the slots of the store know a listener.
 static bool number_listener(struct worker *worker, struct listener *listener)
 {
     int number = store_listener(worker->store, &listener->config->address);
@@ -151,7 +150,7 @@ static void point_at(struct worker *worker, const struct config *config)
     association_each(worker->associations, point_association_at, &(struct point){worker, config});
 }
 
-// Ends, in pieces, the associations in the store whose listener is gone.
+// Ends, in pieces, the associations in the store whose listener is gone, and gives its number up then.
 static void end_gone(struct timer *timer, void *context, uint64_t now_ms)
 {
     struct worker *worker = context;
@@ -163,6 +162,10 @@ static void end_gone(struct timer *timer, void *context, uint64_t now_ms)
     }
     if (worker->gone != 0)
         timer_set(worker->wheel, timer, now_ms + 1);
+    for (size_t i = 0; worker->gone == 0 && i < WORKER_LISTENER_NUMBERS; i++) {
+        if (worker->numbered[i] == NULL)
+            store_listener_forget(worker->store, (uint8_t)i);
+    }
 }
 
 static void new_cid(void *context, uint8_t *cid)
