@@ -122,11 +122,14 @@ static void sweep_done(struct worker *worker, struct sweep *sweep)
         channel_send(worker, &message);
     }
     worker->sweeps = sweep->next;
+    if (worker->sweeps == NULL)
+        worker->sweeps_tail = &worker->sweeps;
     free(sweep->credential_id);
     free(sweep);
 }
 
-// Ends those in the store, which knows them by their Credential-ID. True when none is left.
+// Ends those in the store, which knows them by their Credential-ID. True when none is left, and there is budget for
+// the next.
 static bool sweep_slots(struct worker *worker, struct sweep *sweep, size_t *budget)
 {
     store_slot slot;
@@ -137,7 +140,7 @@ static bool sweep_slots(struct worker *worker, struct sweep *sweep, size_t *budg
         sweep->ended++;
         lifetime_end_slot(worker, slot, sweep->reason);
     }
-    return true;
+    return *budget > 0;
 }
 
 static bool sweep_streams(struct worker *worker, struct sweep *sweep, size_t *budget)
@@ -153,16 +156,17 @@ static bool sweep_streams(struct worker *worker, struct sweep *sweep, size_t *bu
     return sweep->cursor == 0;
 }
 
-// One piece of the oldest sweep, so that a million associations never hold the worker up.
+// One piece of the oldest sweeps, so that a million associations never hold the worker up.
 static void sweep_step(struct timer *timer, void *context, uint64_t now_ms)
 {
     struct worker *worker = context;
-    struct sweep *sweep = worker->sweeps;
+    struct sweep *sweep;
     size_t budget = SWEEP_PLACES;
-    if (sweep == NULL)
-        return;
-    if (sweep_slots(worker, sweep, &budget) && sweep_streams(worker, sweep, &budget))
+    while ((sweep = worker->sweeps) != NULL && sweep_slots(worker, sweep, &budget) &&
+           sweep_streams(worker, sweep, &budget)) {
         sweep_done(worker, sweep);
+        budget -= budget > 0;
+    }
     if (worker->sweeps != NULL)
         timer_set(worker->wheel, timer, now_ms + 1);
 }
@@ -179,10 +183,8 @@ int channel_sweep(struct worker *worker, const char *credential_id, enum stat_id
     }
     sweep->reason = reason;
     sweep->ticket = ticket;
-    struct sweep **tail = &worker->sweeps;
-    while (*tail != NULL)
-        tail = &(*tail)->next;
-    *tail = sweep;
+    *worker->sweeps_tail = sweep;
+    worker->sweeps_tail = &sweep->next;
     if (!timer_is_set(&worker->sweep_timer))
         timer_set(worker->wheel, &worker->sweep_timer, worker->now_ms + 1);
     return SAGATE_OK;
@@ -508,6 +510,7 @@ void channel_receive(struct worker *worker)
 void channel_init(struct worker *worker)
 {
     worker->outbox_tail = &worker->outbox;
+    worker->sweeps_tail = &worker->sweeps;
     worker->outbox_timer = (struct timer){.fire = outbox_retry, .context = worker};
     worker->sweep_timer = (struct timer){.fire = sweep_step, .context = worker};
     worker->recheck_timer = (struct timer){.fire = recheck_step, .context = worker};

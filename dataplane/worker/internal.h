@@ -112,7 +112,7 @@ struct worker {
     bool resumed;          // associations of an earlier process go on, about which control was not asked yet
     uint64_t recheck;      // cursor of the walk that asks about identities again
     uint64_t gone;         // cursor of the walk that ends associations of listeners that are gone
-    struct sweep *sweeps;
+    struct sweep *sweeps, **sweeps_tail;
     bool draining;
     uint64_t now_ms, now_us;
     struct io_event events[WORKER_EVENTS];

@@ -541,6 +541,33 @@ static void no_room_for_another_principal(void)
     scene_close();
 }
 
+// However many associations a credential has in the store, its streams end as well.
+static void revoked_everywhere(void)
+{
+    enum { COUNT = 2000 };
+    scene_open("associations = 3000; associations_per_identity = 0;");
+    struct scene_device *stream = scene_tls("dev1", false);
+    CU_ASSERT_TRUE_FATAL(scene_establish(stream));
+    struct store *store = scene.worker->store;
+    struct slice principal = scene_principal("dev1", "Cdev1");
+    struct address peer;
+    for (uint16_t i = 0; i < COUNT; i++) {
+        store_slot slot = store_take(store, RECORD_DTLS12);
+        (void)address_parse("192.0.2.200", (uint16_t)(1000 + i), &peer);
+        CU_ASSERT_EQUAL(store_publish(store, slot, scene.worker->listeners[0]->number, &peer, no_cid,
+                                      slice_text("12-dev1"), principal, 1000, 1000),
+                        SAGATE_OK);
+    }
+    const struct plane_message gone = {
+        .type = PLANE_REVOKED, .revoked = {.identity = slice_text("dev1"), .credential_id = slice_text("12-dev1")}};
+    scene_control_says(&gone);
+    for (int i = 0; i < 5; i++)
+        scene_advance(10);
+    CU_ASSERT_EQUAL(store_count(store), 0);
+    CU_ASSERT_EQUAL(scene_counted(STAT_ASSOCIATIONS_TLS), 0);
+    scene_close();
+}
+
 static const struct unit_test tests[] = {
     {"an association rests and wakes", rests_and_wakes},
     {"it does not rest while it waits", does_not_rest_while_it_waits},
@@ -560,6 +587,7 @@ static const struct unit_test tests[] = {
     {"limit per identity", limit_per_identity},
     {"idle ones end", idle_ones_end},
     {"many end at once", many_end_at_once},
+    {"revoked everywhere", revoked_everywhere},
     {"no room for a principal", no_room_for_a_principal},
     {"no room for another principal", no_room_for_another_principal},
 };
