@@ -229,7 +229,9 @@ static void take(struct worker *worker, const struct plane_message *message)
     worker->boot = message->hello.boot;
     clear_queue(worker); // was meant for the one before
     worker->overflowed = false;
-    workers->events->greeted(workers->events->context, worker->number);
+    // What the one before was told and had not done yet is lost with it: the HELLO has this one ask about the
+    // associations that it found.
+    greet(worker);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context)

@@ -37,8 +37,9 @@ int workers_set_channel(struct workers *workers, unsigned worker, int fd);
 // How many workers there should be (config process.workers). Channels above are closed.
 void workers_set_count(struct workers *workers, unsigned count);
 
-// From now on messages are read and each worker, now and after each new channel, is sent HELLO, then `greeted` is
-// called, then one LIST of one entry with ticket 0 goes out, whose answer shows that the worker is at work.
+// From now on messages are read and each worker, now, after each new channel and when another one says HELLO on it, is
+// sent HELLO, then `greeted` is called, then one LIST of one entry with ticket 0 goes out, whose answer shows that the
+// worker is at work.
 void workers_start(struct workers *workers);
 
 // Nobody is present until it says something again, for which it is asked: after the data process was replaced.

@@ -300,6 +300,12 @@ int store_listener(struct store *store, const struct address *address)
     return unused;
 }
 
+void store_listener_forget(struct store *store, uint8_t listener)
+{
+    if (listener < REGION_LISTENERS)
+        store->header->listeners[listener].address.len = 0;
+}
+
 const struct address *store_listener_address(const struct store *store, uint8_t listener)
 {
     const struct address *address = listener < REGION_LISTENERS ? &store->header->listeners[listener].address : NULL;

@@ -156,8 +156,10 @@ int store_yield_address(struct store *store, store_slot slot);
 // --- listeners ---------------------------------------------------------------------------------------------------
 
 // The number of a listener's address, a new one when it has none yet. 0 … 254; SAGATE_ELIMIT when all are in use
-// (numbers are never taken back); SAGATE_EINVAL: no address.
+// until store_listener_forget); SAGATE_EINVAL: no address.
 int store_listener(struct store *store, const struct address *address);
+// Takes a number back, which no slot may refer to any more.
+void store_listener_forget(struct store *store, uint8_t listener);
 const struct address *store_listener_address(const struct store *store, uint8_t listener); // NULL: not in use
 
 // --- principals --------------------------------------------------------------------------------------------------

@@ -122,11 +122,14 @@ static void sweep_done(struct worker *worker, struct sweep *sweep)
         channel_send(worker, &message);
     }
     worker->sweeps = sweep->next;
+    if (worker->sweeps == NULL)
+        worker->sweeps_tail = &worker->sweeps;
     free(sweep->credential_id);
     free(sweep);
 }
 
-// Ends those in the store, which knows them by their Credential-ID. True when none is left.
+// Ends those in the store, which knows them by their Credential-ID. True when none is left, and there is budget for
+// the next.
 static bool sweep_slots(struct worker *worker, struct sweep *sweep, size_t *budget)
 {
     store_slot slot;
@@ -137,7 +140,7 @@ static bool sweep_slots(struct worker *worker, struct sweep *sweep, size_t *budg
         sweep->ended++;
         lifetime_end_slot(worker, slot, sweep->reason);
     }
-    return true;
+    return *budget > 0;
 }
 
 static bool sweep_streams(struct worker *worker, struct sweep *sweep, size_t *budget)
@@ -153,16 +156,17 @@ static bool sweep_streams(struct worker *worker, struct sweep *sweep, size_t *bu
     return sweep->cursor == 0;
 }
 
-// One piece of the oldest sweep, so that a million associations never hold the worker up.
+// One piece of the oldest sweeps, so that a million associations never hold the worker up.
 static void sweep_step(struct timer *timer, void *context, uint64_t now_ms)
 {
     struct worker *worker = context;
-    struct sweep *sweep = worker->sweeps;
+    struct sweep *sweep;
     size_t budget = SWEEP_PLACES;
-    if (sweep == NULL)
-        return;
-    if (sweep_slots(worker, sweep, &budget) && sweep_streams(worker, sweep, &budget))
+    while ((sweep = worker->sweeps) != NULL && sweep_slots(worker, sweep, &budget) &&
+           sweep_streams(worker, sweep, &budget)) {
         sweep_done(worker, sweep);
+        budget -= budget > 0;
+    }
     if (worker->sweeps != NULL)
         timer_set(worker->wheel, timer, now_ms + 1);
 }
@@ -179,10 +183,8 @@ int channel_sweep(struct worker *worker, const char *credential_id, enum stat_id
     }
     sweep->reason = reason;
     sweep->ticket = ticket;
-    struct sweep **tail = &worker->sweeps;
-    while (*tail != NULL)
-        tail = &(*tail)->next;
-    *tail = sweep;
+    *worker->sweeps_tail = sweep;
+    worker->sweeps_tail = &sweep->next;
     if (!timer_is_set(&worker->sweep_timer))
         timer_set(worker->wheel, &worker->sweep_timer, worker->now_ms + 1);
     return SAGATE_OK;
@@ -209,6 +211,10 @@ static void recheck_step(struct timer *timer, void *context, uint64_t now_ms)
     size_t budget = SWEEP_PLACES;
     unsigned asked = 0;
     struct lifetime_item item;
+    if (worker->outbox != NULL) { // goes first
+        timer_set(worker->wheel, timer, now_ms + OUTBOX_RETRY_MS);
+        return;
+    }
     while (worker->outbox == NULL && asked < RECHECK_QUESTIONS &&
            lifetime_walk(worker, &worker->recheck, &budget, &item)) {
         struct slice credential_id = credential_of(worker, &item);
@@ -259,14 +265,20 @@ static void end_unknown(struct worker *worker, struct slice identity)
         (void)channel_sweep(worker, credential_id, STAT_ASSOCIATIONS_ENDED_REVOKED, 0);
 }
 
-// What the store knows of a credential that has associations there.
+// What the store knows of a credential that has associations there. Where there is no room for it they end, since what
+// is kept there may allow more.
 static void keep_principal(struct worker *worker, struct slice packed)
 {
     struct plane_packed head;
-    if (plane_packed_principal(packed, &head) &&
-        store_set_principal(worker->store, head.credential_id, packed) == SAGATE_ELIMIT)
-        log_sampled(&worker->sample_plane, LOG_LEVEL_ERROR, "worker %u: no room for what a credential may do",
-                    worker->index);
+    char credential_id[ONEM2M_CREDENTIAL_MAX + 1];
+    if (!plane_packed_principal(packed, &head) || head.credential_id.len > ONEM2M_CREDENTIAL_MAX ||
+        store_set_principal(worker->store, head.credential_id, packed) != SAGATE_ELIMIT)
+        return;
+    log_sampled(&worker->sample_plane, LOG_LEVEL_ERROR, "worker %u: no room for what a credential may do",
+                worker->index);
+    memcpy(credential_id, head.credential_id.data, head.credential_id.len);
+    credential_id[head.credential_id.len] = '\0';
+    (void)channel_sweep(worker, credential_id, STAT_ASSOCIATIONS_ENDED_REVOKED, 0);
 }
 
 static void on_resolved(struct worker *worker, const struct plane_resolved *resolved)
@@ -498,6 +510,7 @@ void channel_receive(struct worker *worker)
 void channel_init(struct worker *worker)
 {
     worker->outbox_tail = &worker->outbox;
+    worker->sweeps_tail = &worker->sweeps;
     worker->outbox_timer = (struct timer){.fire = outbox_retry, .context = worker};
     worker->sweep_timer = (struct timer){.fire = sweep_step, .context = worker};
     worker->recheck_timer = (struct timer){.fire = recheck_step, .context = worker};

@@ -499,17 +499,19 @@ static void receive(struct data *data)
 static void stop(struct data *data)
 {
     for (size_t i = 0; i < data->thread_count; i++) {
-        if (!data->threads[i].started)
-            continue;
-        if (data->keep)
-            worker_stop_keeping(data->threads[i].worker);
-        else
-            worker_stop(data->threads[i].worker);
+        struct worker *worker = data->threads[i].worker;
+        if (worker != NULL && data->keep)
+            worker_stop_keeping(worker);
+        else if (worker != NULL)
+            worker_stop(worker);
+    }
+    // As long as one runs it hands datagrams over to the others.
+    for (size_t i = 0; i < data->thread_count; i++) {
+        if (data->threads[i].started)
+            pthread_join(data->threads[i].id, NULL);
     }
     for (size_t i = 0; i < data->thread_count; i++) {
         struct thread *thread = &data->threads[i];
-        if (thread->started)
-            pthread_join(thread->id, NULL);
         worker_free(thread->worker);
         if (thread->wake_fd >= 0)
             close(thread->wake_fd);
@@ -565,6 +567,7 @@ int data_main(int supervisor_fd, int (*lock_down)(void))
         failed = worker_failed(&data);
     }
     failed = failed || data.config == NULL;
+    data.keep = data.keep || failed;
     stop(&data);
     close(data.signal_fd);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;

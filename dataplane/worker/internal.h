@@ -107,12 +107,12 @@ struct worker {
     uint64_t boot;
     struct outbox_entry *outbox, **outbox_tail;
     size_t outbox_count;
-    struct timer outbox_timer, sweep_timer, stats_timer, recheck_timer, gone_timer;
+    struct timer outbox_timer, sweep_timer, stats_timer, recheck_timer, gone_timer, due_timer;
     uint64_t control_boot; // of the control process that was last heard; 0: none yet
     bool resumed;          // associations of an earlier process go on, about which control was not asked yet
     uint64_t recheck;      // cursor of the walk that asks about identities again
     uint64_t gone;         // cursor of the walk that ends associations of listeners that are gone
-    struct sweep *sweeps;
+    struct sweep *sweeps, **sweeps_tail;
     bool draining;
     uint64_t now_ms, now_us;
     struct io_event events[WORKER_EVENTS];
@@ -164,7 +164,8 @@ void lifetime_free(struct association *association); // no more at hand; its slo
 void lifetime_release(struct worker *worker, store_slot slot);
 void lifetime_end_slot(struct worker *worker, store_slot slot, enum stat_id reason);
 struct association *lifetime_find(struct worker *worker, uint64_t id); // only if it is at hand
-void lifetime_run(struct worker *worker);                              // what the store's wheel has due
+void lifetime_run(struct worker *worker); // some of what the store's wheel has due, and a timer for more
+void lifetime_due(struct timer *timer, void *context, uint64_t now_ms);
 void lifetime_tick(struct worker *worker);
 // An association for a handshake that is done; takes record and principal over. NULL: no room or no memory, and both
 // stay the caller's.

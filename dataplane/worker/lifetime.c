@@ -273,7 +273,16 @@ static uint32_t look_at_slot(void *context, store_slot slot, uint32_t now_s)
 
 void lifetime_run(struct worker *worker)
 {
-    (void)store_run(worker->store, (uint32_t)(worker->now_ms / 1000), DUE_BUDGET, look_at_slot, worker);
+    bool more = store_run(worker->store, (uint32_t)(worker->now_ms / 1000), DUE_BUDGET, look_at_slot, worker);
+    if (more && !timer_is_set(&worker->due_timer))
+        timer_set(worker->wheel, &worker->due_timer, worker->now_ms + 1);
+}
+
+void lifetime_due(struct timer *timer, void *context, uint64_t now_ms)
+{
+    (void)timer;
+    (void)now_ms;
+    lifetime_run(context);
 }
 
 // --- the beginning -----------------------------------------------------------------------------------------------
@@ -406,12 +415,14 @@ struct association *lifetime_datagrams(struct pending *pending, enum framework f
     const struct record_place place = {.flight = &head->flight, .keys = store_keys(worker->store, slot)};
     record_settle(record, &place);
     if (publish(worker, slot, pending, principal, record) != SAGATE_OK) {
+        record_close(record); // as long as its keys are there
         store_release(worker->store, slot);
         return NULL;
     }
     struct association *association =
         attach(worker, slot, listener, principal == NULL ? NULL : principal_reference(principal));
     if (association == NULL) {
+        record_close(record);
         lifetime_release(worker, slot);
         return NULL;
     }
@@ -435,6 +446,8 @@ bool lifetime_walk(struct worker *worker, uint64_t *cursor, size_t *budget, stru
         if (*cursor != 0)
             return false;
         *cursor = WALK_SLOTS;
+        if (*budget == 0)
+            return false;
     }
     uint64_t place = *cursor & ~WALK_SLOTS;
     item->slot = store_walk(worker->store, &place, budget);

@@ -22,6 +22,15 @@ int worker_link(struct worker *const *workers, size_t count)
     return SAGATE_OK;
 }
 
+static void ring_bell(struct worker *worker)
+{
+    if (!atomic_exchange(&worker->rung, true) && worker->wake_fd >= 0) {
+        uint64_t one = 1;
+        ssize_t ignored = write(worker->wake_fd, &one, sizeof one);
+        (void)ignored;
+    }
+}
+
 void rings_hand_over(struct worker *worker, const struct listener *listener, const struct io_event *event,
                      uint32_t owner)
 {
@@ -36,31 +45,37 @@ void rings_hand_over(struct worker *worker, const struct listener *listener, con
         return;
     }
     worker_count(worker, STAT_RECORDS_HANDED_OVER, 1);
-    if (!atomic_exchange(&to->rung, true) && to->wake_fd >= 0) {
-        uint64_t one = 1;
-        ssize_t ignored = write(to->wake_fd, &one, sizeof one);
-        (void)ignored;
+    ring_bell(to);
+}
+
+// At most as much as fits at one time, or others that never stop would keep this worker from all else.
+static bool drain(struct worker *worker, struct ring *ring)
+{
+    struct ring_datagram *datagram;
+    for (unsigned taken = 0; (datagram = ring_peek(ring)) != NULL; taken++) {
+        if (taken == RING_PLACES)
+            return false;
+        // The other worker may have another configuration for a moment.
+        struct listener *listener =
+            datagram->listener < CONFIG_LISTENERS_MAX ? worker->listeners[datagram->listener] : NULL;
+        const struct io_event event = {
+            .type = IO_DATAGRAM, .peer = &datagram->peer, .data = datagram->data, .len = datagram->len};
+        if (listener != NULL && listener->config->transport == CONFIG_DTLS)
+            handshaking_datagram(worker, listener, &event);
+        ring_pop(ring);
     }
+    return true;
 }
 
 void rings_drain(struct worker *worker)
 {
     if (!atomic_load_explicit(&worker->rung, memory_order_relaxed) || !atomic_exchange(&worker->rung, false))
         return;
-    for (size_t from = 0; from < worker->peer_count; from++) {
-        struct ring *ring = worker->inbound[from];
-        struct ring_datagram *datagram;
-        while (ring != NULL && (datagram = ring_peek(ring)) != NULL) {
-            // The other worker may have another configuration for a moment.
-            struct listener *listener =
-                datagram->listener < CONFIG_LISTENERS_MAX ? worker->listeners[datagram->listener] : NULL;
-            const struct io_event event = {
-                .type = IO_DATAGRAM, .peer = &datagram->peer, .data = datagram->data, .len = datagram->len};
-            if (listener != NULL && listener->config->transport == CONFIG_DTLS)
-                handshaking_datagram(worker, listener, &event);
-            ring_pop(ring);
-        }
-    }
+    bool drained = true;
+    for (size_t from = 0; from < worker->peer_count; from++)
+        drained = (worker->inbound[from] == NULL || drain(worker, worker->inbound[from])) && drained;
+    if (!drained)
+        ring_bell(worker);
     traffic_run_ready(worker);
 }
 

@@ -38,8 +38,7 @@ static struct listener *listener_like(struct worker *worker, const struct config
     return NULL;
 }
 
-// The number under which the slots of the store know a listener. Numbers are few and stay with their address, so that
-// one that is gone gives its number up only with its process.
+// The number under which the slots of the store know a listener.
 static bool number_listener(struct worker *worker, struct listener *listener)
 {
     int number = store_listener(worker->store, &listener->config->address);
@@ -151,7 +150,7 @@ static void point_at(struct worker *worker, const struct config *config)
     association_each(worker->associations, point_association_at, &(struct point){worker, config});
 }
 
-// Ends, in pieces, the associations in the store whose listener is gone.
+// Ends, in pieces, the associations in the store whose listener is gone, and gives its number up then.
 static void end_gone(struct timer *timer, void *context, uint64_t now_ms)
 {
     struct worker *worker = context;
@@ -163,6 +162,10 @@ static void end_gone(struct timer *timer, void *context, uint64_t now_ms)
     }
     if (worker->gone != 0)
         timer_set(worker->wheel, timer, now_ms + 1);
+    for (size_t i = 0; worker->gone == 0 && i < WORKER_LISTENER_NUMBERS; i++) {
+        if (worker->numbered[i] == NULL)
+            store_listener_forget(worker->store, (uint8_t)i);
+    }
 }
 
 static void new_cid(void *context, uint8_t *cid)
@@ -404,6 +407,8 @@ int worker_run(struct worker *worker)
         uint64_t wait = timer_wheel_wait(worker->wheel, clock_ms(), WAIT_MAX_MS);
         result = worker_round(worker, (int64_t)wait * 1000);
     }
+    if (result != SAGATE_OK)
+        atomic_store_explicit(&worker->keeping, true, memory_order_relaxed);
     // Here and not in worker_free: only this thread may send.
     end_all(worker);
     return result;
@@ -542,6 +547,7 @@ int worker_new(const struct worker_options *options, struct worker **out)
     worker->resting_tail = &worker->resting;
     worker->private_fd = -1;
     worker->gone_timer = (struct timer){.fire = end_gone, .context = worker};
+    worker->due_timer = (struct timer){.fire = lifetime_due, .context = worker};
     worker->stats = options->stats;
     worker->channel_fd = options->channel_fd;
     worker->wake_fd = options->wake_fd;
@@ -559,6 +565,7 @@ int worker_new(const struct worker_options *options, struct worker **out)
     int result = make_parts(worker, options);
     if (result != SAGATE_OK) {
         worker->contexts = NULL; // still the caller's
+        atomic_store_explicit(&worker->keeping, true, memory_order_relaxed);
         worker_free(worker);
         return result;
     }

@@ -54,7 +54,8 @@ int worker_new(const struct worker_options *options, struct worker **worker);
 // Before any of them runs. SAGATE_OK, SAGATE_ENOMEM.
 int worker_link(struct worker *const *workers, size_t count);
 
-// Runs until worker_stop. SAGATE_OK, or the fatal error of the io driver. Worker's thread.
+// Runs until worker_stop. SAGATE_OK, or the fatal error of the io driver, after which DTLS associations stay in the
+// store as with worker_stop_keeping. Worker's thread.
 int worker_run(struct worker *worker);
 
 // One round: waits at most `timeout_us` for events and works on them. SAGATE_OK or a fatal error. For tests.
@@ -81,7 +82,8 @@ struct io *worker_io(struct worker *worker);
 // Answers a parked identity by hand, as a RESOLVED message would. `principal`: packed. For tests.
 void worker_resolved(struct worker *worker, struct slice identity, struct slice key, struct slice principal);
 
-// Ends every association (close_notify) and releases all. After worker_run has returned, any thread.
+// Ends every association (close_notify; not those that are kept) and releases all. After worker_run has returned, of
+// all workers that are linked, any thread.
 void worker_free(struct worker *worker);
 
 #endif

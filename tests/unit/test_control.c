@@ -332,6 +332,8 @@ static void restarted_worker_is_told_again(void)
     CU_ASSERT_EQUAL(message.log_level.level, LOG_LEVEL_ERROR);
     struct plane_message hello = {.type = PLANE_HELLO, .hello = {.worker = 0, .boot = 99}};
     CU_ASSERT_EQUAL(plane_send(rig.worker[0], &hello, -1), SAGATE_OK);
+    // HELLO, so that it asks about the associations that the one before has left.
+    rig_expect(&rig, rig.worker[0], PLANE_HELLO, &message);
     rig_expect(&rig, rig.worker[0], PLANE_REGISTREES, &message);
     rig_expect(&rig, rig.worker[0], PLANE_OWNERS, &message);
     rig_expect(&rig, rig.worker[0], PLANE_DRAIN, &message);

@@ -483,6 +483,33 @@ static void full_socket_keeps_the_order(void)
     scene_close();
 }
 
+// Control has started anew while messages wait for it: every identity is asked about all the same.
+static void full_socket_and_another_control(void)
+{
+    struct scene_device *device = open_with("wild1", "C*");
+    scene.asks = true;
+    const struct plane_message hello = {.type = PLANE_HELLO, .hello = {.boot = 7}};
+    scene_control_says(&hello);
+    scene_advance(10);
+    while (scene_control_hears() != NULL)
+        ;
+    size_t filled = fill();
+    register_ae(device, 1, "Cone");
+    const struct plane_message another = {.type = PLANE_HELLO, .hello = {.boot = 8}};
+    scene_control_says(&another);
+    scene_advance(10);
+    for (size_t i = 0; i < filled; i++)
+        CU_ASSERT_PTR_NOT_NULL(scene_control_hears());
+    scene_advance(10);
+    CU_ASSERT_TRUE(hears_registered("Cone"));
+    const struct plane_message *message = scene_control_hears();
+    CU_ASSERT_TRUE(message != NULL && message->type == PLANE_HELLO);
+    scene_advance(10);
+    scene_advance(10);
+    CU_ASSERT_TRUE(scene_control_hears_resolve("wild1"));
+    scene_close();
+}
+
 // A long list waits as well as a short message.
 static void full_socket_and_a_long_list(void)
 {
@@ -524,6 +551,7 @@ static const struct unit_test tests[] = {
     {"log level", log_level},
     {"malformed messages are survived", malformed_messages},
     {"a full socket keeps the order", full_socket_keeps_the_order},
+    {"a full socket and another control process", full_socket_and_another_control},
     {"a full socket and a long list", full_socket_and_a_long_list},
 };
 UNIT_MAIN("worker: plane", tests)

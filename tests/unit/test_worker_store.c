@@ -4,6 +4,7 @@
 #include "tests/unit/unit.h"
 #include "tests/unit/worker_rig.h"
 
+#include <arpa/inet.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -135,6 +136,66 @@ static void removed_meanwhile(void)
     CU_ASSERT_EQUAL(DEVICES, 0);
     CU_ASSERT_EQUAL(scene_counted(STAT_ASSOCIATIONS_ENDED_REVOKED), 1);
     CU_ASSERT_EQUAL(tls_client_read(device->client, (char[64]){0}, 64), SAGATE_EGONE);
+    scene_close();
+}
+
+// A walk in pieces of one place each finds streams and slots.
+static void walks_in_pieces(void)
+{
+    scene_open("");
+    CU_ASSERT_TRUE_FATAL(scene_establish(scene_dtls("dev1", HOME)));
+    CU_ASSERT_TRUE_FATAL(scene_establish(scene_tls("dev2", false)));
+    uint64_t cursor = 0;
+    unsigned streams = 0;
+    unsigned slots = 0;
+    struct lifetime_item item;
+    do {
+        size_t budget = 1;
+        while (lifetime_walk(scene.worker, &cursor, &budget, &item)) {
+            streams += item.association != NULL;
+            slots += item.slot != 0;
+        }
+    } while (cursor != 0);
+    CU_ASSERT_EQUAL(streams, 1);
+    CU_ASSERT_EQUAL(slots, 1);
+    scene_close();
+}
+
+// A process that cannot start ends nothing: the next one goes on.
+static void a_worker_that_cannot_start(void)
+{
+    scene_open("");
+    struct scene_device *device = scene_dtls("dev1", HOME);
+    CU_ASSERT_TRUE_FATAL(scene_establish(device));
+    request(device, 1);
+    struct config *config = NULL;
+    struct config_errors errors = {0};
+    const char *text = scene_config("", SCENE_SERVER,
+                                    "{ name = \"d\"; transport = \"dtls\"; binding = \"coap\"; address = "
+                                    "\"127.0.0.9\"; port = 9; upstream = \"in\"; }");
+    CU_ASSERT_EQUAL_FATAL(config_parse(text, &config, &errors), SAGATE_OK);
+    struct address taken;
+    for (uint16_t port = 1; port < 255; port++) { // leaves no number for its listener
+        (void)address_parse("127.0.0.8", port, &taken);
+        (void)store_listener(scene.worker->store, &taken);
+    }
+    worker_stop_keeping(scene.worker);
+    struct stats *stats = calloc(1, sizeof *stats);
+    struct worker_snapshot snapshot = {.config = config, .listener_fds = (int[]){-1}};
+    const struct worker_options options = {.driver = &io_mem_driver,
+                                           .stats = stats,
+                                           .channel_fd = -1,
+                                           .wake_fd = -1,
+                                           .store_fd = scene.store_fd,
+                                           .snapshot = &snapshot};
+    struct worker *other = NULL;
+    CU_ASSERT_NOT_EQUAL(worker_new(&options, &other), SAGATE_OK);
+    scene_restart();
+    CU_ASSERT_EQUAL(DEVICES, 1);
+    request(device, 2);
+    config_free(config);
+    config_errors_free(&errors);
+    free(stats);
     scene_close();
 }
 
@@ -393,11 +454,127 @@ static void idle_ones_end(void)
     scene_close();
 }
 
+// However many end at one time, the worker does not sleep until all have.
+static void many_end_at_once(void)
+{
+    scene_open("association_idle_seconds = 100; http_idle_seconds = 100;");
+    struct store *store = scene.worker->store;
+    struct address peer;
+    for (uint16_t i = 0; i < 300; i++) {
+        store_slot slot = store_take(store, RECORD_DTLS12);
+        (void)address_parse("192.0.2.200", (uint16_t)(1000 + i), &peer);
+        CU_ASSERT_EQUAL(store_publish(store, slot, scene.worker->listeners[0]->number, &peer, no_cid, no_cid, no_cid,
+                                      100, (uint32_t)(scene.worker->now_ms / 1000)),
+                        SAGATE_OK);
+    }
+    scene_advance(99000);
+    CU_ASSERT_EQUAL(store_count(store), 300);
+    for (uint64_t slept = 0; slept <= 1010;) {
+        uint64_t wait = timer_wheel_wait(scene.worker->wheel, scene.worker->now_ms, 250);
+        bool under_way = store_count(store) > 0 && store_count(store) < 300;
+        CU_ASSERT_TRUE(!under_way || wait <= 1);
+        scene_advance((unsigned)wait);
+        slept += wait;
+    }
+    CU_ASSERT_EQUAL(store_count(store), 0);
+    scene_close();
+}
+
+// Associations of others whose principals leave no room for any more.
+static void fill_principals(void)
+{
+    static uint8_t packed[STORE_PRINCIPAL_MAX];
+    struct store *store = scene.worker->store;
+    struct address peer;
+    uint16_t port = 2000;
+    (void)address_parse("192.0.2.200", 1, &peer);
+    for (size_t len = 40000; len > 64; len /= 2) {
+        int result = SAGATE_OK;
+        while (result == SAGATE_OK) {
+            char name[16];
+            int n = snprintf(name, sizeof name, "10-%u", port);
+            memcpy(packed, name, (size_t)n);
+            peer.v4.sin_port = htons(port++);
+            store_slot slot = store_take(store, RECORD_DTLS12);
+            CU_ASSERT_NOT_EQUAL_FATAL(slot, 0);
+            result = store_publish(store, slot, scene.worker->listeners[0]->number, &peer, no_cid, slice_text(name),
+                                   slice_of(packed, len), 1000, 1000);
+            if (result != SAGATE_OK)
+                store_release(store, slot);
+        }
+        CU_ASSERT_EQUAL(result, SAGATE_ELIMIT);
+    }
+}
+
+// A credential may do less now, and there is no room to say so: what was kept must not come back.
+static void no_room_for_a_principal(void)
+{
+    scene_open("associations = 60;");
+    struct scene_device *device = scene_dtls("dev1", HOME);
+    CU_ASSERT_TRUE_FATAL(scene_establish(device));
+    fill_principals();
+    uint64_t others = store_count(scene.worker->store) - 1;
+    char aes[200];
+    (void)snprintf(aes, sizeof aes, "C%0150d", 1);
+    const struct plane_message changed = {.type = PLANE_PRINCIPAL,
+                                          .principal = {.principal = scene_principal("dev1", aes)}};
+    scene_control_says(&changed);
+    scene_advance(10);
+    scene_advance(10);
+    CU_ASSERT_EQUAL(store_count(scene.worker->store), others);
+    CU_ASSERT_EQUAL(tls_client_read(device->client, (char[64]){0}, 64), SAGATE_EGONE);
+    CU_ASSERT_EQUAL(scene_counted(STAT_ASSOCIATIONS_ENDED_REVOKED), 1);
+    scene_close();
+}
+
+// An association for which there is no room is told so.
+static void no_room_for_another_principal(void)
+{
+    scene_open("associations = 60;");
+    fill_principals();
+    uint64_t others = store_count(scene.worker->store);
+    struct scene_device *device = scene_dtls("dev1", HOME);
+    (void)scene_establish(device);
+    CU_ASSERT_EQUAL(store_count(scene.worker->store), others);
+    CU_ASSERT_EQUAL(scene_counted(STAT_LIMIT_ASSOCIATIONS), 1);
+    CU_ASSERT_EQUAL(tls_client_read(device->client, (char[64]){0}, 64), SAGATE_EGONE);
+    scene_close();
+}
+
+// However many associations a credential has in the store, its streams end as well.
+static void revoked_everywhere(void)
+{
+    enum { COUNT = 2000 };
+    scene_open("associations = 3000; associations_per_identity = 0;");
+    struct scene_device *stream = scene_tls("dev1", false);
+    CU_ASSERT_TRUE_FATAL(scene_establish(stream));
+    struct store *store = scene.worker->store;
+    struct slice principal = scene_principal("dev1", "Cdev1");
+    struct address peer;
+    for (uint16_t i = 0; i < COUNT; i++) {
+        store_slot slot = store_take(store, RECORD_DTLS12);
+        (void)address_parse("192.0.2.200", (uint16_t)(1000 + i), &peer);
+        CU_ASSERT_EQUAL(store_publish(store, slot, scene.worker->listeners[0]->number, &peer, no_cid,
+                                      slice_text("12-dev1"), principal, 1000, 1000),
+                        SAGATE_OK);
+    }
+    const struct plane_message gone = {
+        .type = PLANE_REVOKED, .revoked = {.identity = slice_text("dev1"), .credential_id = slice_text("12-dev1")}};
+    scene_control_says(&gone);
+    for (int i = 0; i < 5; i++)
+        scene_advance(10);
+    CU_ASSERT_EQUAL(store_count(store), 0);
+    CU_ASSERT_EQUAL(scene_counted(STAT_ASSOCIATIONS_TLS), 0);
+    scene_close();
+}
+
 static const struct unit_test tests[] = {
     {"an association rests and wakes", rests_and_wakes},
     {"it does not rest while it waits", does_not_rest_while_it_waits},
     {"it outlives its worker", outlives_its_worker},
     {"a key that was removed meanwhile", removed_meanwhile},
+    {"a walk in pieces", walks_in_pieces},
+    {"a worker that cannot start", a_worker_that_cannot_start},
     {"a listener that is gone", a_listener_that_is_gone},
     {"it follows its device", follows_its_device},
     {"it follows its device, DTLS 1.3", follows_its_device_13},
@@ -409,5 +586,9 @@ static const struct unit_test tests[] = {
     {"the longest silent one gives way", longest_silent_gives_way},
     {"limit per identity", limit_per_identity},
     {"idle ones end", idle_ones_end},
+    {"many end at once", many_end_at_once},
+    {"revoked everywhere", revoked_everywhere},
+    {"no room for a principal", no_room_for_a_principal},
+    {"no room for another principal", no_room_for_another_principal},
 };
 UNIT_MAIN("worker_store", tests)

@@ -116,6 +116,28 @@ static void added_listener(void)
     scene_close();
 }
 
+// An address that nobody listens at any more costs nothing, however many there were.
+static void many_addresses(void)
+{
+    char listeners[1024];
+    scene_open_config(scene_config("", SCENE_SERVER, SCENE_DTLS));
+    device = scene_dtls("dev1", "192.0.2.1", 1);
+    CU_ASSERT_TRUE_FATAL(scene_establish(device));
+    for (unsigned port = 6000; port < 6300; port++) {
+        (void)snprintf(listeners, sizeof listeners,
+                       SCENE_DTLS ", { name = \"other\"; transport = \"dtls\"; binding = \"coap\"; address = "
+                                  "\"127.0.0.1\"; port = %u; upstream = \"in\"; }",
+                       port);
+        bool taken = scene_swap(scene_config("", SCENE_SERVER, listeners), 2);
+        CU_ASSERT_TRUE(taken);
+        scene_advance(10);
+    }
+    coap_works(1);
+    scene_restart();
+    coap_works(2);
+    scene_close();
+}
+
 // One new listener has a socket and the next has none: the configuration before stays whole.
 static void refused(void)
 {
@@ -188,6 +210,7 @@ static const struct unit_test tests[] = {
     {"listeners in another order", order_of_listeners},
     {"a listener is removed", removed_listener},
     {"a listener is added", added_listener},
+    {"many addresses", many_addresses},
     {"a listener without a socket", refused},
     {"another server", another_server},
     {"another server in mid-request", another_server_in_mid_request},
