@@ -222,6 +222,30 @@ static void end_of_input(void)
     scene_close();
 }
 
+// What follows a close_notify is ignored, however much it is (RFC 5246 7.2.1, RFC 8446 6.1).
+static void more_after_the_end(void)
+{
+    static const char *const suites[] = {"PSK-AES128-GCM-SHA256", "PSK-AES128-CBC-SHA256", "TLS13-AES128-GCM-SHA256"};
+    static uint8_t junk[10000];
+    for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
+        scene_open("");
+        struct scene_device *device = scene_tls_with_suites("dev1", i == 2, suites[i]);
+        CU_ASSERT_TRUE_FATAL(scene_establish(device));
+        scene_device_writes(device, GET);
+        tls_client_close(device->client);
+        scene_pump();
+        for (int round = 0; round < 20; round++) {
+            (void)mem_peer_write(device->stream, junk, sizeof junk);
+            scene_pump();
+        }
+        CU_ASSERT_EQUAL(DEVICES, 1); // still waits for its answer
+        scene_cse_writes(0, CSE_200);
+        CU_ASSERT_TRUE(has(scene_device_reads(device), "X-M2M-RSC: 2000\r\n"));
+        CU_ASSERT_EQUAL(DEVICES, 0);
+        scene_close();
+    }
+}
+
 static void reset_in_mid_request(void)
 {
     scene_open("");
@@ -436,6 +460,7 @@ static const struct unit_test tests[] = {
     {"a handshake past its deadline", slow_handshake},
     {"plain HTTP on the TLS port", no_tls_at_all},
     {"the end of input in and after a request", end_of_input},
+    {"what follows the end of input is ignored", more_after_the_end},
     {"a reset in mid-request", reset_in_mid_request},
     {"killed and closed in one batch", killed_and_closed_at_once},
     {"revoked and closed in one batch", revoked_and_closed_at_once},
