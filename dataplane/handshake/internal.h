@@ -25,7 +25,7 @@ struct context {
 struct context_listener {
     bool dtls, psk, tls12, tls13;
     bool unknown_name_refused;
-    uint8_t binding[32]; // SHA-256 of its name: tickets are good for it alone
+    uint8_t binding[32]; // SHA-256 of its name and of what it asks of peers: tickets are good for it alone
     size_t count;        // contexts; at least one
     struct context *contexts;
     struct config_certificate **certificates; // their server names only; NULL entry: no certificate
@@ -89,6 +89,7 @@ struct handshake {
     const char *psk_suite; // (D)TLS 1.3: the suite that goes with the PSK
     bool ticket;           // the ClientHello has a ticket of ours, whose identity, if it has one, is the peeked one
     bool ticket_used;      // the library was given what is in it
+    uint32_t ticket_key;   // tickets_key of the key that its identity must still have
 
     // TLS
     struct handshake_sink sink;
