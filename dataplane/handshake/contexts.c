@@ -6,8 +6,8 @@
 
 #include <wolfssl/wolfcrypt/asn_public.h>
 #include <wolfssl/wolfcrypt/ecc.h>
-#include <wolfssl/wolfcrypt/hash.h>
 #include <wolfssl/wolfcrypt/hmac.h>
+#include <wolfssl/wolfcrypt/sha256.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -202,6 +202,20 @@ static int build_context(struct context_listener *out, size_t at, const struct c
     return set_up(ctx, listener, certificate, report);
 }
 
+// Tickets are good for a listener of this name as long as it asks the same of its peers.
+static bool make_binding(const struct config_listener *listener, uint8_t binding[WC_SHA256_DIGEST_SIZE])
+{
+    const uint8_t asked[] = {listener->psk, listener->certificate_count > 0};
+    wc_Sha256 hash;
+    if (wc_InitSha256(&hash) != 0)
+        return false;
+    bool made = wc_Sha256Update(&hash, asked, sizeof asked) == 0 &&
+                wc_Sha256Update(&hash, (const uint8_t *)listener->name, (word32)strlen(listener->name)) == 0 &&
+                wc_Sha256Final(&hash, binding) == 0;
+    wc_Sha256Free(&hash);
+    return made;
+}
+
 static int build_listener(struct context_listener *out, const struct config *config,
                           const struct config_listener *listener, const struct handshake_files *files,
                           const struct report *report)
@@ -211,7 +225,7 @@ static int build_listener(struct context_listener *out, const struct config *con
     out->tls12 = listener->version_min == CONFIG_TLS_1_2;
     out->tls13 = listener->version_max == CONFIG_TLS_1_3;
     out->unknown_name_refused = listener->unknown_server_name_refused;
-    if (wc_Sha256Hash((const uint8_t *)listener->name, (word32)strlen(listener->name), out->binding) != 0)
+    if (!make_binding(listener, out->binding))
         return SAGATE_ENOMEM;
     if (!listener->psk && listener->certificate_count == 0)
         return refuse(report, listener, "credentials", "neither keys (psk) nor a certificate");

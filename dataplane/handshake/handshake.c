@@ -238,13 +238,18 @@ int handshake_park(struct handshake *handshake, struct slice identity)
     return SAGATE_PARKED;
 }
 
+static bool is_key_of_ticket(const struct handshake *handshake, struct slice key)
+{
+    return tickets_key(&handshake->contexts->tickets, key) == handshake->ticket_key;
+}
+
 int handshake_resolve(struct handshake *handshake, struct slice key)
 {
     if (handshake->state != HANDSHAKE_PARKED)
         return SAGATE_EINVAL;
     wipe_key(handshake);
     bool unknown = key.len == 0 || key.len > HANDSHAKE_KEY_MAX || handshake->identity_unusable;
-    if (unknown && handshake->ticket && handshake->hello_parked)
+    if (handshake->ticket && handshake->hello_parked && (unknown || !is_key_of_ticket(handshake, key)))
         return offer_refuse_ticket(handshake);
     handshake->psk_declined = unknown && handshake->hello_parked && handshake->certificate_usable;
     if (!handshake->psk_declined) {
@@ -316,11 +321,15 @@ unsigned int handshake_psk_tls13(WOLFSSL *ssl, const char *identity, unsigned ch
 }
 
 // What a new ticket is to say of the peer: NULL when it must not be of use to anybody.
-static const struct slice *proven_identity(const struct handshake *handshake, struct slice *identity)
+static const struct ticket_proof *proof_of(const struct handshake *handshake, struct ticket_proof *proof)
 {
     bool psk = proven_by_psk(handshake);
-    *identity = psk ? handshake_identity(handshake) : (struct slice){0};
-    return psk || !handshake_psk_suite(handshake) ? identity : NULL;
+    *proof = (struct ticket_proof){0};
+    if (psk) {
+        proof->identity = handshake_identity(handshake);
+        proof->key = tickets_key(&handshake->contexts->tickets, slice_of(handshake->key, handshake->key_len));
+    }
+    return psk || !handshake_psk_suite(handshake) ? proof : NULL;
 }
 
 int handshake_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
@@ -334,18 +343,20 @@ int handshake_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsig
     const struct tickets *tickets = &handshake->contexts->tickets;
     struct slice binding = slice_of(handshake->listener->binding, sizeof handshake->listener->binding);
     if (seal != 0) {
-        struct slice identity;
+        struct ticket_proof proof;
         const struct ticket_parts parts = {.name = name, .iv = iv, .body = body, .mac = mac, .len = (size_t)*out_len};
-        return tickets_seal(tickets, binding, proven_identity(handshake, &identity), (size_t)len, clock_wall(),
-                            &parts) == SAGATE_OK
+        return tickets_seal(tickets, binding, proof_of(handshake, &proof), (size_t)len, clock_wall(), &parts) ==
+                       SAGATE_OK
                    ? WOLFSSL_TICKET_RET_OK
                    : WOLFSSL_TICKET_RET_FATAL;
     }
-    // The parts lie behind one another, as they came. Of several tickets only those of the identity that was peeked.
+    // The parts lie behind one another, as they came. Of several tickets only those of the identity that was peeked,
+    // and of the key that was found for it.
     struct ticket ticket;
     struct slice bytes = slice_of(name, (size_t)TICKETS_FRAME + (size_t)len);
     bool good = handshake->ticket && tickets_open(tickets, binding, bytes, clock_wall(), &ticket) == SAGATE_OK;
-    good = good && slice_equal(ticket.identity, handshake_identity(handshake));
+    good = good && slice_equal(ticket.proof.identity, handshake_identity(handshake)) &&
+           ticket.proof.key == handshake->ticket_key;
     if (good) {
         memcpy(body, ticket.bytes, ticket.len);
         handshake->ticket_used = true;

@@ -25,7 +25,7 @@ struct context {
 struct context_listener {
     bool dtls, psk, tls12, tls13;
     bool unknown_name_refused;
-    uint8_t binding[32]; // SHA-256 of its name: tickets are good for it alone
+    uint8_t binding[32]; // SHA-256 of its name and of what it asks of peers: tickets are good for it alone
     size_t count;        // contexts; at least one
     struct context *contexts;
     struct config_certificate **certificates; // their server names only; NULL entry: no certificate
@@ -94,6 +94,7 @@ struct handshake {
     bool ticket_used;      // the library was given what is in it
     // (D)TLS 1.3, in the ClientHello that is held: what is left to ask for when a ticket is refused
     struct slice psk_external;
+    uint32_t ticket_key; // tickets_key of the key that its identity must still have
     struct handshake_sink sink;
     struct handshake_contexts *contexts; // referenced
     struct context_listener *listener;   // one of theirs

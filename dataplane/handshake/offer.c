@@ -69,12 +69,13 @@ static int begin_with_ticket(struct handshake *handshake, struct slice bytes)
     struct slice binding = slice_of(handshake->listener->binding, sizeof handshake->listener->binding);
     if (tickets_open(&handshake->contexts->tickets, binding, bytes, clock_wall(), &ticket) != SAGATE_OK)
         return begin(handshake);
-    bool proven = ticket.identity.len > 0;
+    bool proven = ticket.proof.identity.len > 0;
     int rc;
+    handshake->ticket_key = ticket.proof.key;
     handshake->ticket = fits_retry(handshake, &ticket) && (proven || handshake->psk_suite == NULL);
     if (handshake->ticket && proven) {
         handshake->hello_parked = true;
-        rc = handshake_park(handshake, ticket.identity);
+        rc = handshake_park(handshake, ticket.proof.identity);
     } else {
         rc = begin(handshake);
     }

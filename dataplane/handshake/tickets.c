@@ -1,5 +1,5 @@
-// Keys of session tickets, and what is inside one: session, zeros, identity, when it was made, how long the identity
-// is.
+// Keys of session tickets, and what is inside one: session, zeros, identity, which key proved it, when the ticket was
+// made, how long the identity is.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "dataplane/handshake/tickets.h"
 
@@ -22,11 +22,11 @@ enum {
     SPARE_NAME = TICKETS_NAME - PERIOD,
     SPARE_IV = TICKETS_IV - NONCE,
     SPARE_MAC = TICKETS_MAC - TAG,
+    KEY = 4,
     MADE = 4,
-    IDENTITY_LENGTH = 2,
-    TRAILER = MADE + IDENTITY_LENGTH,
-    VOID = 0xffff,   // an identity length that no identity has: nobody may use this ticket
-    CLOCK_SLACK = 5, // seconds by which a ticket may be from the future: clocks are set back
+    TRAILER = KEY + MADE + 1, // a byte for the length of the identity
+    VOID = 0xff,              // an identity length that no identity has: nobody may use this ticket
+    CLOCK_SLACK = 5,          // seconds by which a ticket may be from the future: clocks are set back
     ADDITIONAL_MAX = PERIOD + 64,
 };
 _Static_assert(SPARE_NAME + SPARE_IV + SPARE_MAC == TICKETS_SPARE, "as the header says");
@@ -42,6 +42,16 @@ static bool make_key(const struct tickets *tickets, uint32_t period, uint8_t key
     uint8_t info[20] = "session ticket";
     tls_put(info + 16, period, 4);
     return wc_HKDF(WC_SHA256, tickets->secret, TICKETS_SECRET, NULL, 0, info, sizeof info, key, AEAD_KEY_MAX) == 0;
+}
+
+uint32_t tickets_key(const struct tickets *tickets, struct slice key)
+{
+    static const uint8_t label[] = "key of a session ticket";
+    uint8_t out[KEY] = {0};
+    if (key.len == 0 || wc_HKDF(WC_SHA256, key.data, (word32)key.len, tickets->secret, TICKETS_SECRET, label,
+                                sizeof label, out, sizeof out) != 0)
+        return 0;
+    return (uint32_t)tls_get(out, sizeof out);
 }
 
 // One job over the body in a buffer of its own, where what is spread over the ticket lies together.
@@ -73,21 +83,23 @@ static int run(const struct tickets *tickets, struct slice binding, uint32_t per
     return job.result;
 }
 
-int tickets_seal(const struct tickets *tickets, struct slice binding, const struct slice *identity, size_t session,
+int tickets_seal(const struct tickets *tickets, struct slice binding, const struct ticket_proof *proof, size_t session,
                  int64_t now, const struct ticket_parts *parts)
 {
     uint8_t buffer[TICKETS_BODY_MAX + TICKETS_SPARE + TAG] = {0};
     size_t len = parts->len + TICKETS_SPARE;
     if (parts->len < session || parts->len > TICKETS_BODY_MAX || len < session + TRAILER)
         return SAGATE_EINVAL;
-    bool fits = identity != NULL && identity->len <= len - session - TRAILER && identity->len < VOID;
+    size_t identity = proof == NULL ? VOID : proof->identity.len;
+    bool fits = identity < VOID && identity <= len - session - TRAILER;
     uint8_t *trailer = buffer + len - TRAILER;
     if (fits)
         memcpy(buffer, parts->body, session);
-    if (fits && identity->len > 0)
-        memcpy(trailer - identity->len, identity->data, identity->len);
-    tls_put(trailer, (uint64_t)now, MADE);
-    tls_put(trailer + MADE, fits ? identity->len : VOID, IDENTITY_LENGTH);
+    if (fits && identity > 0)
+        memcpy(trailer - identity, proof->identity.data, identity);
+    tls_put(trailer, fits ? proof->key : 0, KEY);
+    tls_put(trailer + KEY, (uint64_t)now, MADE);
+    trailer[KEY + MADE] = fits ? (uint8_t)identity : VOID;
     uint32_t period = period_at(tickets, now);
     uint8_t nonce[NONCE];
     int rc = getrandom(nonce, NONCE, 0) == NONCE ? SAGATE_OK : SAGATE_EINTERNAL;
@@ -147,13 +159,15 @@ int tickets_open(const struct tickets *tickets, struct slice binding, struct sli
         run(tickets, binding, period, nonce, buffer, len, false) != SAGATE_OK)
         return SAGATE_ERECORD;
     const uint8_t *trailer = buffer + len - TRAILER;
-    int32_t age = (int32_t)((uint32_t)now - (uint32_t)tls_get(trailer, MADE));
-    size_t identity = (size_t)tls_get(trailer + MADE, IDENTITY_LENGTH);
-    bool good = age >= -CLOCK_SLACK && age <= (int64_t)tickets->lifetime && identity <= len - TRAILER;
+    int32_t age = (int32_t)((uint32_t)now - (uint32_t)tls_get(trailer + KEY, MADE));
+    size_t identity = trailer[KEY + MADE];
+    bool good =
+        age >= -CLOCK_SLACK && age <= (int64_t)tickets->lifetime && identity != VOID && identity <= len - TRAILER;
     if (good) {
         memcpy(ticket->bytes, buffer, len);
         ticket->len = n;
-        ticket->identity = slice_of(ticket->bytes + len - TRAILER - identity, identity);
+        ticket->proof = (struct ticket_proof){.identity = slice_of(ticket->bytes + len - TRAILER - identity, identity),
+                                              .key = (uint32_t)tls_get(trailer, KEY)};
     }
     secret_zero(buffer, sizeof buffer);
     return good ? SAGATE_OK : SAGATE_ERECORD;

@@ -27,25 +27,34 @@ struct tickets {
 };
 
 // The parts of a ticket as the library keeps them: name, IV, body, MAC. The key takes four bytes of the name, twelve of
-// the IV and sixteen of the MAC; the rest of them lengthens the body, so that an identity of 58 bytes finds room in
+// the IV and sixteen of the MAC; the rest of them lengthens the body, so that an identity of 55 bytes finds room in
 // what the library offers by default.
 struct ticket_parts {
     uint8_t *name, *iv, *body, *mac;
     size_t len; // of the body
 };
 
-// Seals a ticket in place: `session` bytes of the body become `parts->len`, with the identity behind them (empty: the
-// peer proved none). `binding`: of the listener, for which alone the ticket is good. `now`: seconds (CLOCK_REALTIME).
-// One whose identity does not fit, or with a NULL identity, is sealed as one that nobody will open. SAGATE_OK;
-// SAGATE_EINVAL (body too short or too long); SAGATE_EINTERNAL.
-int tickets_seal(const struct tickets *tickets, struct slice binding, const struct slice *identity, size_t session,
+// What a ticket says of the peer.
+struct ticket_proof {
+    struct slice identity; // empty: it proved none
+    uint32_t key;          // tickets_key of the key that proved the identity
+};
+
+// What a ticket remembers of a key, so that it is of no use once the identity has another one.
+uint32_t tickets_key(const struct tickets *tickets, struct slice key);
+
+// Seals a ticket in place: `session` bytes of the body become `parts->len`, with the proof behind them. `binding`: of
+// the listener, for which alone the ticket is good. `now`: seconds (CLOCK_REALTIME). One whose identity does not fit,
+// or without a proof (NULL), is sealed as one that nobody will open. SAGATE_OK; SAGATE_EINVAL (body too short or too
+// long); SAGATE_EINTERNAL.
+int tickets_seal(const struct tickets *tickets, struct slice binding, const struct ticket_proof *proof, size_t session,
                  int64_t now, const struct ticket_parts *parts);
 
 // An opened ticket: the session, `len` bytes in all, and what was proven. The owner wipes it.
 struct ticket {
     uint8_t bytes[TICKETS_BODY_MAX + TICKETS_SPARE];
     size_t len;
-    struct slice identity; // in `bytes`; empty: none
+    struct ticket_proof proof; // its identity is in `bytes`
 };
 
 // True when the bytes look like a ticket, whoever made it.

@@ -215,7 +215,8 @@ static inline int io_stream_kernel_tls(struct io *io, io_stream stream, enum io_
     return io->driver->stream_kernel_tls(io, stream, direction, keys);
 }
 
-// After IO_OUT: as io_stream_write, one record of another content type than application data.
+// After IO_OUT: as io_stream_write, one record of another content type than application data. A handshake message is not
+// taken (SAGATE_ELIMIT) while keys wait for their turn.
 static inline int io_stream_write_record(struct io *io, io_stream stream, uint8_t type, const void *data, size_t len)
 {
     return io->driver->stream_write_record(io, stream, type, data, len);

@@ -142,7 +142,13 @@ int uring_stream_kernel_tls(struct io *base, io_stream id, enum io_direction dir
 
 int uring_stream_write_record(struct io *base, io_stream id, uint8_t type, const void *data, size_t len)
 {
-    return len > URING_STREAM_BUFFER ? SAGATE_ETOOBIG : uring_stream_queue(base, id, type, data, len);
+    const struct uring_stream *stream = uring_stream_find(uring_of(base), id);
+    if (len > URING_STREAM_BUFFER)
+        return SAGATE_ETOOBIG;
+    // It is a KeyUpdate, and new keys could not follow it.
+    if (stream != NULL && stream->rekey != NULL && type == URING_HANDSHAKE)
+        return SAGATE_ELIMIT;
+    return uring_stream_queue(base, id, type, data, len);
 }
 
 uint64_t uring_stream_records(struct io *base, io_stream id)

@@ -129,8 +129,17 @@ bool record_folded(const struct record *record)
     return record->kind != RECORD_HELD;
 }
 
+// What follows the end of a stream is ignored (RFC 5246 7.2.1, RFC 8446 6.1), and kept nowhere.
+static bool is_beyond(const struct record *record)
+{
+    bool stream = record->kind == RECORD_STREAM || (record->kind == RECORD_HELD && !record->held.session->dtls);
+    return record->ended && stream;
+}
+
 int record_input(struct record *record, const uint8_t *data, size_t len)
 {
+    if (is_beyond(record))
+        return SAGATE_OK;
     if (record->kind == RECORD_STREAM)
         return stream_input(record->stream, slice_of(data, len));
     if (is_datagram(record)) {
@@ -156,7 +165,7 @@ int record_input(struct record *record, const uint8_t *data, size_t len)
 
 int record_lend(struct record *record, const uint8_t *data, size_t len)
 {
-    if (record->kind == RECORD_HELD)
+    if (record->kind == RECORD_HELD || is_beyond(record))
         return record_input(record, data, len);
     if (record->kind == RECORD_STREAM)
         stream_lend(record->stream, slice_of(data, len));

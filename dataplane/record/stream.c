@@ -550,7 +550,13 @@ int stream_control(struct stream *stream, uint8_t type, const uint8_t *data, siz
         return SAGATE_EGONE;
     if (type == IO_RECORD_FORGED)
         return fail(stream, ALERT_BAD_RECORD_MAC);
-    return type == TLS_APPLICATION ? SAGATE_AGAIN : judge(stream, type, data, &len);
+    if (type == TLS_APPLICATION)
+        return SAGATE_AGAIN;
+    int rc = judge(stream, type, data, &len);
+    // A kernel that takes new keys gives nothing more before it has them, so that the rest of a KeyUpdate that comes in
+    // pieces would never be seen. The end is told by close_notify.
+    bool stuck = rc == SAGATE_AGAIN && stream->key_update_at > 0 && stream->kernel->support->rekey;
+    return stuck ? SAGATE_EGONE : rc;
 }
 
 // The kernel opens: what was handed over is data.

@@ -21,7 +21,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -67,7 +66,6 @@ struct data {
     struct worker *workers[CONFIG_WORKERS_MAX]; // of the threads
     uint8_t *stats;                             // mapping
     size_t stats_stride;
-    uint8_t *ticket_secret; // secret_alloc; one for all workers, so that each takes the tickets of the others
     struct ktls_support kernel_tls;
     bool kernel_tls_used;
     int (*lock_down)(void);
@@ -202,12 +200,6 @@ static int make_snapshot(struct data *data, const struct config *config, const s
     int result = handshake_contexts_new(config, files, &snapshot->contexts, error, error_cap);
     if (result != SAGATE_OK)
         return result;
-    result = handshake_contexts_tickets(snapshot->contexts, data->ticket_secret, config->limits.session_ticket_seconds);
-    if (result != SAGATE_OK) {
-        handshake_contexts_free(snapshot->contexts);
-        snapshot->contexts = NULL;
-        return result;
-    }
     for (size_t i = 0; i < config->listener_count; i++)
         fds[i] = claim_listener(&data->incoming, config->listeners[i].name, worker);
     return SAGATE_OK;
@@ -231,6 +223,7 @@ static int start_worker(struct data *data, struct config *config, const struct h
                                            .store_fd = thread->store_fd,
                                            .lock_memory = config->process.lock_memory,
                                            .kernel_tls = data->kernel_tls_used ? &data->kernel_tls : NULL,
+                                           .first = index == 0 ? NULL : data->threads[0].worker,
                                            .snapshot = &snapshot};
     result = worker_new(&options, &thread->worker);
     if (result != SAGATE_OK) {
@@ -277,12 +270,6 @@ static void look_at_kernel(struct data *data, const struct config *config)
 static int start(struct data *data, struct config *config, const struct handshake_files *files, char *error,
                  size_t error_cap)
 {
-    data->ticket_secret = secret_alloc(HANDSHAKE_TICKET_SECRET);
-    if (data->ticket_secret == NULL ||
-        getrandom(data->ticket_secret, HANDSHAKE_TICKET_SECRET, 0) != HANDSHAKE_TICKET_SECRET) {
-        (void)snprintf(error, error_cap, "no secret for session tickets");
-        return SAGATE_ENOMEM;
-    }
     look_at_kernel(data, config);
     for (uint32_t i = 0; i < data->thread_count; i++) {
         int result = start_worker(data, config, files, i, error, error_cap);
@@ -522,7 +509,6 @@ static void stop(struct data *data)
     }
     incoming_clear(&data->incoming);
     config_free(data->config);
-    secret_free(data->ticket_secret);
 }
 
 static bool worker_failed(struct data *data)

@@ -78,6 +78,7 @@ struct worker {
     struct listener *listeners[CONFIG_LISTENERS_MAX];   // by config index
     struct listener *numbered[WORKER_LISTENER_NUMBERS]; // DTLS, by their number in the store
     struct store *store;                                // DTLS associations
+    const uint8_t *ticket_secret;                       // in the store of the first worker
     bool locked;                                        // its memory stays out of swap space, if that was asked for
     int private_fd;                                     // memory of a store that nobody gave; -1: none
     struct association_table *associations;             // those at hand

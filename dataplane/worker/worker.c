@@ -178,7 +178,9 @@ static int take_snapshot(struct worker *worker, struct worker_snapshot *snapshot
 {
     struct listener *next[CONFIG_LISTENERS_MAX] = {NULL};
     const struct config *config = snapshot->config;
-    if (listeners_for(worker, snapshot, next) != SAGATE_OK)
+    if (handshake_contexts_tickets(snapshot->contexts, worker->ticket_secret, config->limits.session_ticket_seconds) !=
+            SAGATE_OK ||
+        listeners_for(worker, snapshot, next) != SAGATE_OK)
         return SAGATE_EINTERNAL;
     point_at(worker, config);
     if (upstream_reload(worker->upstreams, config, worker->now_ms) != SAGATE_OK ||
@@ -487,6 +489,9 @@ static int open_store(struct worker *worker, const struct worker_options *option
     if (result != SAGATE_OK)
         return result;
     worker->locked = !options->lock_memory || store_locked(worker->store);
+    // Like the associations, tickets are good for the next process as well.
+    worker->ticket_secret =
+        options->first != NULL ? options->first->ticket_secret : store_secret(worker->store, WORKER_SECRET_TICKETS);
     if (found == STORE_REFUSED)
         log_warning("worker %u: the associations of an earlier process are of another layout and are lost",
                     worker->index);

@@ -44,6 +44,8 @@ struct worker_options {
     int store_fd;     // memfd of store_bytes(limits.associations) bytes; -1: private memory, for tests; stays the
                       // caller's
     bool lock_memory; // keep the store out of swap space, see worker_memory_locked
+    const struct worker *first; // whose secret of session tickets is used, so that workers take each other's tickets;
+                                // outlives the worker; NULL: its own
     struct worker_snapshot *snapshot;
 };
 

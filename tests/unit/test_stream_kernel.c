@@ -243,6 +243,41 @@ static void key_updates_reach_the_kernel(void)
     pair_close(&pair);
 }
 
+// Once it has seen the first byte a kernel that takes new keys gives nothing more until it has them.
+static void key_updates_in_pieces_end_where_a_kernel_waits_for_keys(void)
+{
+    struct pair pair;
+    open_handed_over(&pair, PAIR_TLS13, &kernel);
+    CU_ASSERT_EQUAL(stream_control(pair.stream, TLS_HANDSHAKE, update, 1), SAGATE_EGONE);
+    stream_close(pair.stream);
+    CU_ASSERT_TRUE(sent(TLS_ALERT, notify, 2));
+    pair_close(&pair);
+    open_handed_over(&pair, PAIR_TLS13, &old_kernel);
+    CU_ASSERT_EQUAL(stream_control(pair.stream, TLS_HANDSHAKE, update, 1), SAGATE_AGAIN);
+    CU_ASSERT_EQUAL(stream_control(pair.stream, TLS_HANDSHAKE, update + 1, 4), SAGATE_EGONE);
+    pair_close(&pair);
+}
+
+// The keys before still wait behind data that the socket has not taken.
+static void key_updates_wait_for_those_before(void)
+{
+    struct pair pair;
+    open_handed_over(&pair, PAIR_TLS13, &kernel);
+    CU_ASSERT_EQUAL(stream_control(pair.stream, TLS_HANDSHAKE, update_both, 5), SAGATE_AGAIN);
+    fake.send_says = SAGATE_ELIMIT;
+    fake.made = aead_properties(pair.stream->tls13.aead)->seal_limit; // still those of the key before
+    CU_ASSERT_EQUAL(stream_control(pair.stream, TLS_HANDSHAKE, update_both, 5), SAGATE_AGAIN);
+    CU_ASSERT_EQUAL(stream_seal(pair.stream, pair_pattern, 10), SAGATE_OK);
+    CU_ASSERT_EQUAL(fake.keys_out, 2);
+    CU_ASSERT_EQUAL(fake.data_len, 10);
+    fake.send_says = SAGATE_OK;
+    CU_ASSERT_EQUAL(stream_seal(pair.stream, pair_pattern + 10, 10), SAGATE_OK);
+    CU_ASSERT_EQUAL(fake.records_sent, 2);
+    CU_ASSERT_EQUAL(fake.keys_out, 3);
+    CU_ASSERT_TRUE(fake.data_len == 20 && memcmp(fake.data, pair_pattern, 20) == 0);
+    pair_close(&pair);
+}
+
 static void what_does_not_belong_ends_the_stream(void)
 {
     static const uint8_t hello[] = {1, 0, 0, 1, 0};
@@ -329,6 +364,9 @@ static const struct unit_test tests[] = {
     {"data passes in clear", data_passes_in_clear},
     {"refused data is kept in clear", refused_data_is_kept_in_clear},
     {"key updates reach the kernel", key_updates_reach_the_kernel},
+    {"key updates in pieces end where a kernel waits for keys",
+     key_updates_in_pieces_end_where_a_kernel_waits_for_keys},
+    {"key updates wait for those before", key_updates_wait_for_those_before},
     {"what does not belong ends the stream", what_does_not_belong_ends_the_stream},
     {"limits hold in the kernel too", limits_hold_in_the_kernel_too},
     {"the probe tells what there is", the_probe_tells_what_there_is},

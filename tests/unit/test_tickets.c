@@ -30,12 +30,12 @@ static int make(const char *identity, int64_t now, uint8_t wire[WIRE])
         .mac = wire + WIRE - TICKETS_MAC,
         .len = ROOM,
     };
-    struct slice text = slice_text(identity);
+    struct ticket_proof proof = {.identity = slice_text(identity == NULL ? "" : identity), .key = 0x01020304};
     memset(wire, 0, WIRE);
     wire[TICKETS_NAME + TICKETS_IV + 1] = ROOM;
     for (size_t i = 0; i < SESSION; i++)
         parts.body[i] = (uint8_t)i;
-    return tickets_seal(&tickets, binding(), identity == NULL ? NULL : &text, SESSION, now, &parts);
+    return tickets_seal(&tickets, binding(), identity == NULL ? NULL : &proof, SESSION, now, &parts);
 }
 
 static int open_at(int64_t now, const uint8_t *wire, struct ticket *ticket)
@@ -46,14 +46,15 @@ static int open_at(int64_t now, const uint8_t *wire, struct ticket *ticket)
 static void tickets_bring_back_session_and_identity(void)
 {
     static const char *const identities[] = {"", "x", "0123456789abcdef0123456789abcdef@in-cse.sp.example",
-                                             "1234567890123456789012345678901234567890123456789012345678"}; // 58
+                                             "1234567890123456789012345678901234567890123456789012345"}; // 55
     uint8_t wire[WIRE];
     uint8_t again[WIRE];
     for (size_t i = 0; i < sizeof identities / sizeof *identities; i++) {
         struct ticket ticket;
         CU_ASSERT_EQUAL(make(identities[i], 1000000, wire), SAGATE_OK);
         CU_ASSERT_EQUAL(open_at(1000000, wire, &ticket), SAGATE_OK);
-        CU_ASSERT_TRUE(slice_is(ticket.identity, identities[i]));
+        CU_ASSERT_TRUE(slice_is(ticket.proof.identity, identities[i]));
+        CU_ASSERT_EQUAL(ticket.proof.key, 0x01020304);
         CU_ASSERT_EQUAL(ticket.len, ROOM);
         for (size_t k = 0; k < SESSION; k++)
             CU_ASSERT_EQUAL(ticket.bytes[k], k);
@@ -69,7 +70,7 @@ static void nobody_opens_a_ticket_without_a_proof(void)
     struct ticket ticket;
     CU_ASSERT_EQUAL(make(NULL, 1000000, wire), SAGATE_OK);
     CU_ASSERT_EQUAL(open_at(1000000, wire, &ticket), SAGATE_ERECORD);
-    CU_ASSERT_EQUAL(make("12345678901234567890123456789012345678901234567890123456789", 1000000, wire), SAGATE_OK);
+    CU_ASSERT_EQUAL(make("12345678901234567890123456789012345678901234567890123456", 1000000, wire), SAGATE_OK);
     CU_ASSERT_EQUAL(open_at(1000000, wire, &ticket), SAGATE_ERECORD); // a byte too long to be kept
 }
 
@@ -205,6 +206,52 @@ static void tickets_of_removed_identities_are_refused(void)
     }
 }
 
+// Whoever had the old key is out, and gets in again with the new one only.
+static void tickets_of_a_replaced_key_are_refused(void)
+{
+    static uint8_t replaced[16] = "replaced replace";
+    for (size_t i = 0; i < PSK_KINDS; i++) {
+        for (int knows = 0; knows < 2; knows++) {
+            struct rig rig;
+            struct tls_client_options peer = kinds[i];
+            WOLFSSL_SESSION *session = first_session(&kinds[i]);
+            open_server(&rig, LIFETIME);
+            rig.key = slice_of(replaced, sizeof replaced);
+            if (knows == 1)
+                peer.key = rig.key;
+            WOLFSSL_SESSION *next = connect_once(&rig, &peer, session);
+            CU_ASSERT_EQUAL(rig.record != NULL, knows == 1);
+            CU_ASSERT_FALSE(rig.resumed);
+            wolfSSL_SESSION_free(next);
+            wolfSSL_SESSION_free(session);
+            rig_close(&rig);
+        }
+    }
+}
+
+// A listener that asks for something else than before takes nothing of what was enough then.
+static void tickets_do_not_outlive_what_a_listener_asks_for(void)
+{
+    for (size_t i = 0; i < KINDS; i++) {
+        struct rig rig;
+        bool psk_peer = kinds[i].identity != NULL;
+        struct rig_options changed = listener;
+        changed.psk = !psk_peer;
+        changed.certificates = psk_peer ? 1 : 0;
+        WOLFSSL_SESSION *session = first_session(&kinds[i]);
+        CU_ASSERT_EQUAL_FATAL(rig_open(&rig, &changed), SAGATE_OK);
+        CU_ASSERT_EQUAL_FATAL(handshake_contexts_tickets(rig.contexts, secret, LIFETIME), SAGATE_OK);
+        rig.key = slice_of(psk, sizeof psk);
+        WOLFSSL_SESSION *next = connect_once(&rig, &kinds[i], session);
+        CU_ASSERT_FALSE(rig.resumed);
+        CU_ASSERT_NOT_EQUAL(rig.framework, FRAMEWORK_PSK);
+        CU_ASSERT_TRUE(rig.record == NULL || psk_peer); // where a certificate serves
+        wolfSSL_SESSION_free(next);
+        wolfSSL_SESSION_free(session);
+        rig_close(&rig);
+    }
+}
+
 // The peer would prove another identity now, but what it resumes was proven as the first.
 static void who_resumes_is_who_the_ticket_says(void)
 {
@@ -325,6 +372,8 @@ static const struct unit_test tests[] = {
     {"changed tickets do not open", changed_tickets_do_not_open},
     {"another process resumes", another_process_resumes},
     {"tickets of removed identities are refused", tickets_of_removed_identities_are_refused},
+    {"tickets of a replaced key are refused", tickets_of_a_replaced_key_are_refused},
+    {"tickets do not outlive what a listener asks for", tickets_do_not_outlive_what_a_listener_asks_for},
     {"who resumes is who the ticket says", who_resumes_is_who_the_ticket_says},
     {"what a ticket cannot prove a key still can", what_a_ticket_cannot_prove_a_key_still_can},
     {"tickets that are not ours mean a full handshake", tickets_that_are_not_ours_mean_a_full_handshake},

@@ -1,5 +1,6 @@
 // One worker and its TLS devices: handshakes, HTTP to the CSE and back, and how streams end.
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "dataplane/handshake/session.h"
 #include "tests/unit/unit.h"
 #include "tests/unit/worker_rig.h"
 
@@ -222,6 +223,30 @@ static void end_of_input(void)
     scene_close();
 }
 
+// What follows a close_notify is ignored, however much it is (RFC 5246 7.2.1, RFC 8446 6.1).
+static void more_after_the_end(void)
+{
+    static const char *const suites[] = {"PSK-AES128-GCM-SHA256", "PSK-AES128-CBC-SHA256", "TLS13-AES128-GCM-SHA256"};
+    static uint8_t junk[10000];
+    for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
+        scene_open("");
+        struct scene_device *device = scene_tls_with_suites("dev1", i == 2, suites[i]);
+        CU_ASSERT_TRUE_FATAL(scene_establish(device));
+        scene_device_writes(device, GET);
+        tls_client_close(device->client);
+        scene_pump();
+        for (int round = 0; round < 20; round++) {
+            (void)mem_peer_write(device->stream, junk, sizeof junk);
+            scene_pump();
+        }
+        CU_ASSERT_EQUAL(DEVICES, 1); // still waits for its answer
+        scene_cse_writes(0, CSE_200);
+        CU_ASSERT_TRUE(has(scene_device_reads(device), "X-M2M-RSC: 2000\r\n"));
+        CU_ASSERT_EQUAL(DEVICES, 0);
+        scene_close();
+    }
+}
+
 static void reset_in_mid_request(void)
 {
     scene_open("");
@@ -409,6 +434,29 @@ static void damaged_record(void)
     scene_close();
 }
 
+// The next process has the secret of the one before, and takes its tickets.
+static void tickets_survive_the_process(void)
+{
+    for (int version = 2; version <= 3; version++) {
+        scene_open("");
+        struct scene_device *device = scene_tls("dev1", version == 3);
+        (void)wolfSSL_UseSessionTicket(tls_client_object(device->client));
+        CU_ASSERT_TRUE_FATAL(scene_establish(device));
+        one_request(device);
+        WOLFSSL_SESSION *session = wolfSSL_get1_session(tls_client_object(device->client));
+        CU_ASSERT_PTR_NOT_NULL_FATAL(session);
+        scene_restart();
+        device = scene_tls("dev1", version == 3);
+        (void)wolfSSL_UseSessionTicket(tls_client_object(device->client));
+        CU_ASSERT_EQUAL(wolfSSL_set_session(tls_client_object(device->client), session), WOLFSSL_SUCCESS);
+        CU_ASSERT_TRUE_FATAL(scene_establish(device));
+        CU_ASSERT_EQUAL(scene_counted(STAT_HANDSHAKES_RESUMED), 1);
+        one_request(device);
+        wolfSSL_SESSION_free(session);
+        scene_close();
+    }
+}
+
 static void handshakes_are_limited(void)
 {
     scene_open("handshakes = 1;");
@@ -455,6 +503,8 @@ static const struct unit_test tests[] = {
     {"a handshake past its deadline", slow_handshake},
     {"plain HTTP on the TLS port", no_tls_at_all},
     {"the end of input in and after a request", end_of_input},
+    {"what follows the end of input is ignored", more_after_the_end},
+    {"tickets survive the process", tickets_survive_the_process},
     {"a reset in mid-request", reset_in_mid_request},
     {"killed and closed in one batch", killed_and_closed_at_once},
     {"revoked and closed in one batch", revoked_and_closed_at_once},

@@ -251,15 +251,19 @@ struct scene_device *scene_dtls(const char *identity, const char *host, uint16_t
 
 struct scene_device *scene_tls(const char *identity, bool tls13)
 {
-    const struct tls_client_options options = {
-        .tls13 = tls13,
-        .ciphers = identity == NULL
-                       ? (tls13 ? "TLS13-AES128-GCM-SHA256" : "ECDHE-ECDSA-AES128-GCM-SHA256")
-                       : (tls13 ? "TLS13-AES128-GCM-SHA256" : "ECDHE-PSK-AES128-GCM-SHA256:PSK-AES128-GCM-SHA256"),
-        .identity = identity,
-        .key = identity == NULL ? slice_of(NULL, 0) : scene_key(identity),
-        .server_name = identity == NULL ? "one.example" : NULL,
-        .ca = identity == NULL ? tls_certificate_one : NULL};
+    const char *psk = tls13 ? "TLS13-AES128-GCM-SHA256" : "ECDHE-PSK-AES128-GCM-SHA256:PSK-AES128-GCM-SHA256";
+    const char *certificate = tls13 ? "TLS13-AES128-GCM-SHA256" : "ECDHE-ECDSA-AES128-GCM-SHA256";
+    return scene_tls_with_suites(identity, tls13, identity == NULL ? certificate : psk);
+}
+
+struct scene_device *scene_tls_with_suites(const char *identity, bool tls13, const char *suites)
+{
+    const struct tls_client_options options = {.tls13 = tls13,
+                                               .ciphers = suites,
+                                               .identity = identity,
+                                               .key = identity == NULL ? slice_of(NULL, 0) : scene_key(identity),
+                                               .server_name = identity == NULL ? "one.example" : NULL,
+                                               .ca = identity == NULL ? tls_certificate_one : NULL};
     struct scene_device *device = device_new(&options);
     must(address_parse("192.0.2.9", (uint16_t)(50000 + scene.device_count), &device->address) == SAGATE_OK, "address");
     device->stream = mem_open(scene.io, listener_id(CONFIG_TLS), &device->address);

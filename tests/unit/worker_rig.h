@@ -80,6 +80,7 @@ uint64_t scene_counted(enum stat_id id);
 // Devices. `identity` NULL: checks the certificate instead. The key is made of the identity.
 struct scene_device *scene_dtls(const char *identity, const char *host, uint16_t port);
 struct scene_device *scene_tls(const char *identity, bool tls13);
+struct scene_device *scene_tls_with_suites(const char *identity, bool tls13, const char *suites);
 struct slice scene_key(const char *identity);
 struct scene_device *scene_dtls_with_key(const char *identity, struct slice key, const char *host, uint16_t port);
 // One that offers connection_id (RFC 9146, RFC 9147), for itself with the value `own`, which may be empty.
