@@ -333,7 +333,7 @@ static bool is_reserved(const struct config_upstream *upstream, struct slice id)
         return true;
     char own[ONEM2M_ABSOLUTE_MAX];
     char other[ONEM2M_ABSOLUTE_MAX];
-    int own_len = to_absolute(upstream, id, own, sizeof own);
+    int own_len = upstream->full_access_count > 0 ? to_absolute(upstream, id, own, sizeof own) : -1;
     for (size_t i = 0; i < upstream->full_access_count; i++) {
         struct slice full = slice_text(upstream->full_access_originators[i]);
         int len = to_absolute(upstream, full, other, sizeof other);
@@ -495,12 +495,11 @@ static const struct refusal *apply(struct check *check, struct slice *instead)
 // Writes From in the form that the upstream wants; the length or an error.
 static int write_from(const struct config_upstream *upstream, struct slice from, char *out, size_t cap)
 {
-    enum onem2m_id_kind kind = onem2m_id_kind(from);
     bool wish = onem2m_id_is_wish(from);
     size_t skip = strlen(upstream->sp_id);
     if (!wish && upstream->from_form == CONFIG_FROM_ABSOLUTE)
         return to_absolute(upstream, from, out, cap);
-    if (!wish && upstream->from_form == CONFIG_FROM_SP_RELATIVE && is_stem(kind)) {
+    if (!wish && upstream->from_form == CONFIG_FROM_SP_RELATIVE && is_stem(onem2m_id_kind(from))) {
         int len = to_absolute(upstream, from, out, cap);
         if (len < 0)
             return len;
@@ -555,8 +554,13 @@ int pep_check(struct pep *pep, const struct device *device, const struct primiti
     int len = write_from(device->upstream, from, verdict->from, sizeof verdict->from);
     // A wish is no identity yet: nothing was authenticated that could be told.
     bool nobody = onem2m_id_is_wish(from) && device->principal->cse_id == NULL;
-    int originator_len =
-        nobody ? 0 : to_absolute(device->upstream, from, verdict->originator, sizeof verdict->originator);
+    int originator_len = 0;
+    if (!nobody && instead.data == NULL) {
+        memcpy(verdict->originator, check.absolute.data, check.absolute.len + 1);
+        originator_len = (int)check.absolute.len;
+    } else if (!nobody) {
+        originator_len = to_absolute(device->upstream, from, verdict->originator, sizeof verdict->originator);
+    }
     if (len < 0 || originator_len < 0)
         return refuse(pep, verdict, &from_form);
     verdict->from_len = (size_t)len;
