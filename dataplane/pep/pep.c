@@ -326,19 +326,27 @@ static struct slice bare(const struct config_upstream *upstream, struct slice id
     return id.len > 0 && id.data[0] == '/' ? without(id, 1) : id;
 }
 
+// True when two identifiers name one entity, in whatever forms.
+static bool is_same(const struct config_upstream *upstream, struct slice a, struct slice b)
+{
+    char absolute_a[ONEM2M_ABSOLUTE_MAX];
+    char absolute_b[ONEM2M_ABSOLUTE_MAX];
+    // All forms of an identifier end alike, so that most need no closer look.
+    if (!slice_equal(last_segment(a), last_segment(b)))
+        return false;
+    if (slice_equal(a, b) || slice_equal(bare(upstream, a), bare(upstream, b)))
+        return true;
+    int len_a = to_absolute(upstream, a, absolute_a, sizeof absolute_a);
+    int len_b = to_absolute(upstream, b, absolute_b, sizeof absolute_b);
+    return len_a >= 0 && len_a == len_b && memcmp(absolute_a, absolute_b, (size_t)len_a) == 0;
+}
+
 static bool is_reserved(const struct config_upstream *upstream, struct slice id)
 {
-    struct slice name = bare(upstream, id);
-    if (slice_equal(name, bare(upstream, slice_text(upstream->cse_id))))
+    if (is_same(upstream, id, slice_text(upstream->cse_id)))
         return true;
-    char own[ONEM2M_ABSOLUTE_MAX];
-    char other[ONEM2M_ABSOLUTE_MAX];
-    int own_len = upstream->full_access_count > 0 ? to_absolute(upstream, id, own, sizeof own) : -1;
     for (size_t i = 0; i < upstream->full_access_count; i++) {
-        struct slice full = slice_text(upstream->full_access_originators[i]);
-        int len = to_absolute(upstream, full, other, sizeof other);
-        bool same = own_len >= 0 && len == own_len && memcmp(own, other, (size_t)len) == 0;
-        if (same || slice_equal(id, full) || slice_equal(name, bare(upstream, full)))
+        if (is_same(upstream, id, slice_text(upstream->full_access_originators[i])))
             return true;
     }
     return false;
