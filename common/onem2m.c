@@ -170,7 +170,10 @@ static bool is_alnum(uint8_t c)
 
 static bool is_unreserved(uint8_t c)
 {
-    return is_alnum(c) || c == '-' || c == '.' || c == '_' || c == '~';
+    static const bool unreserved[UINT8_MAX + 1] = {
+        ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['-'] = true,
+        ['.'] = true,         ['_'] = true,         ['~'] = true};
+    return unreserved[c];
 }
 
 // Segments joined by single slashes, none of them empty. "." and ".." are refused: a reader that normalises paths would

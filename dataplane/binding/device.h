@@ -37,7 +37,7 @@ struct device_port {
     void (*close)(void *context, uint64_t association);
     // The device of an association that may have ended meanwhile; NULL when it has.
     struct device *(*find)(void *context, uint64_t association);
-    // The binding may have no more use for its state of this device (coap_device_rest tells). May be NULL.
+    // The binding may have no more use for its state of this device (coap_device_is_idle tells). May be NULL.
     void (*idle)(void *context, uint64_t association);
 };
 

@@ -55,10 +55,8 @@ struct uring_source {
 TAILQ_HEAD(uring_source_list, uring_source);
 
 struct uring_transmit {
-    struct msghdr message;
-    struct iovec vector;
     struct address to;
-    uint32_t source, next;
+    uint32_t source, next, len;
     uint8_t data[IO_DATAGRAM_MAX];
 };
 

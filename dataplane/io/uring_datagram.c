@@ -156,14 +156,11 @@ int uring_datagram_commit(struct io *base, io_id id, const struct address *to, s
     if (to != NULL)
         transmit->to = *to;
     transmit->source = (uint32_t)(source - io->sources);
-    transmit->vector = (struct iovec){.iov_base = transmit->data, .iov_len = len};
-    transmit->message = (struct msghdr){.msg_iov = &transmit->vector, .msg_iovlen = 1};
-    if (transmit->to.len > 0) {
-        transmit->message.msg_name = &transmit->to.any;
-        transmit->message.msg_namelen = transmit->to.len;
-    }
+    transmit->len = (uint32_t)len;
     // Without MSG_DONTWAIT a full socket buffer would keep the transmit buffer waiting; a datagram is better dropped.
-    io_uring_prep_sendmsg(sqe, source->fd, &transmit->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    io_uring_prep_send(sqe, source->fd, transmit->data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (transmit->to.len > 0)
+        io_uring_prep_send_set_addr(sqe, &transmit->to.any, (uint16_t)transmit->to.len);
     io_uring_sqe_set_data64(sqe, uring_data(URING_TRANSMIT, index, 0));
     source->sending++;
     return SAGATE_OK;
@@ -176,7 +173,7 @@ void uring_datagram_sent(struct uring *io, uint32_t index, int result)
     source->sending--;
     if (result >= 0) {
         io->base.counters.datagrams_sent++;
-        io->base.counters.bytes_sent += transmit->vector.iov_len;
+        io->base.counters.bytes_sent += transmit->len;
     } else {
         io->base.counters.datagrams_send_failed++;
         // The kernel gives a connected socket's pending error to whichever call comes first.

@@ -326,19 +326,27 @@ static struct slice bare(const struct config_upstream *upstream, struct slice id
     return id.len > 0 && id.data[0] == '/' ? without(id, 1) : id;
 }
 
+// True when two identifiers name one entity, in whatever forms.
+static bool is_same(const struct config_upstream *upstream, struct slice a, struct slice b)
+{
+    char absolute_a[ONEM2M_ABSOLUTE_MAX];
+    char absolute_b[ONEM2M_ABSOLUTE_MAX];
+    // All forms of an identifier end alike, so that most need no closer look.
+    if (!slice_equal(last_segment(a), last_segment(b)))
+        return false;
+    if (slice_equal(a, b) || slice_equal(bare(upstream, a), bare(upstream, b)))
+        return true;
+    int len_a = to_absolute(upstream, a, absolute_a, sizeof absolute_a);
+    int len_b = to_absolute(upstream, b, absolute_b, sizeof absolute_b);
+    return len_a >= 0 && len_a == len_b && memcmp(absolute_a, absolute_b, (size_t)len_a) == 0;
+}
+
 static bool is_reserved(const struct config_upstream *upstream, struct slice id)
 {
-    struct slice name = bare(upstream, id);
-    if (slice_equal(name, bare(upstream, slice_text(upstream->cse_id))))
+    if (is_same(upstream, id, slice_text(upstream->cse_id)))
         return true;
-    char own[ONEM2M_ABSOLUTE_MAX];
-    char other[ONEM2M_ABSOLUTE_MAX];
-    int own_len = to_absolute(upstream, id, own, sizeof own);
     for (size_t i = 0; i < upstream->full_access_count; i++) {
-        struct slice full = slice_text(upstream->full_access_originators[i]);
-        int len = to_absolute(upstream, full, other, sizeof other);
-        bool same = own_len >= 0 && len == own_len && memcmp(own, other, (size_t)len) == 0;
-        if (same || slice_equal(id, full) || slice_equal(name, bare(upstream, full)))
+        if (is_same(upstream, id, slice_text(upstream->full_access_originators[i])))
             return true;
     }
     return false;
@@ -495,12 +503,11 @@ static const struct refusal *apply(struct check *check, struct slice *instead)
 // Writes From in the form that the upstream wants; the length or an error.
 static int write_from(const struct config_upstream *upstream, struct slice from, char *out, size_t cap)
 {
-    enum onem2m_id_kind kind = onem2m_id_kind(from);
     bool wish = onem2m_id_is_wish(from);
     size_t skip = strlen(upstream->sp_id);
     if (!wish && upstream->from_form == CONFIG_FROM_ABSOLUTE)
         return to_absolute(upstream, from, out, cap);
-    if (!wish && upstream->from_form == CONFIG_FROM_SP_RELATIVE && is_stem(kind)) {
+    if (!wish && upstream->from_form == CONFIG_FROM_SP_RELATIVE && is_stem(onem2m_id_kind(from))) {
         int len = to_absolute(upstream, from, out, cap);
         if (len < 0)
             return len;
@@ -555,8 +562,13 @@ int pep_check(struct pep *pep, const struct device *device, const struct primiti
     int len = write_from(device->upstream, from, verdict->from, sizeof verdict->from);
     // A wish is no identity yet: nothing was authenticated that could be told.
     bool nobody = onem2m_id_is_wish(from) && device->principal->cse_id == NULL;
-    int originator_len =
-        nobody ? 0 : to_absolute(device->upstream, from, verdict->originator, sizeof verdict->originator);
+    int originator_len = 0;
+    if (!nobody && instead.data == NULL) {
+        memcpy(verdict->originator, check.absolute.data, check.absolute.len + 1);
+        originator_len = (int)check.absolute.len;
+    } else if (!nobody) {
+        originator_len = to_absolute(device->upstream, from, verdict->originator, sizeof verdict->originator);
+    }
     if (len < 0 || originator_len < 0)
         return refuse(pep, verdict, &from_form);
     verdict->from_len = (size_t)len;

@@ -33,47 +33,58 @@ const struct aead_properties *aead_properties(enum aead aead)
     return &properties[aead < AEAD_COUNT ? aead : AEAD_NONE];
 }
 
+// To make the library's object anew for each record costs more than to wipe what a record's key leaves in it.
+static _Thread_local Aes thread_aes;
+static _Thread_local bool thread_aes_ready;
+
+static bool is_ccm(const struct aead_job *job)
+{
+    return job->aead == AEAD_AES_128_CCM || job->aead == AEAD_AES_128_CCM_8;
+}
+
+// The thread's object with the key of a job; NULL: the library refuses it.
+static Aes *begin_aes(const struct aead_job *job, size_t key)
+{
+    Aes *aes = &thread_aes;
+    if (!thread_aes_ready && wc_AesInit(aes, NULL, INVALID_DEVID) != 0)
+        return NULL;
+    thread_aes_ready = true;
+    int rc = is_ccm(job) ? wc_AesCcmSetKey(aes, job->key, (word32)key) : wc_AesGcmSetKey(aes, job->key, (word32)key);
+    return rc == 0 ? aes : NULL;
+}
+
+static void end_aes(const struct aead_job *job)
+{
+    secret_zero(thread_aes.key, sizeof thread_aes.key);
+    if (!is_ccm(job))
+        secret_zero(&thread_aes.gcm, sizeof thread_aes.gcm);
+}
+
 static int seal_aes(const struct aead_job *job, size_t key, size_t tag)
 {
-    Aes aes;
-    bool ccm = job->aead == AEAD_AES_128_CCM || job->aead == AEAD_AES_128_CCM_8;
-    int rc = wc_AesInit(&aes, NULL, INVALID_DEVID);
-    if (rc != 0)
-        return rc;
-    if (ccm) {
-        rc = wc_AesCcmSetKey(&aes, job->key, (word32)key);
-        if (rc == 0)
-            rc = wc_AesCcmEncrypt(&aes, job->out, job->in, (word32)job->len, job->nonce, AEAD_NONCE,
-                                  job->out + job->len, (word32)tag, job->additional, (word32)job->additional_len);
-    } else {
-        rc = wc_AesGcmSetKey(&aes, job->key, (word32)key);
-        if (rc == 0)
-            rc = wc_AesGcmEncrypt(&aes, job->out, job->in, (word32)job->len, job->nonce, AEAD_NONCE,
-                                  job->out + job->len, (word32)tag, job->additional, (word32)job->additional_len);
-    }
-    wc_AesFree(&aes);
+    int rc = BAD_FUNC_ARG;
+    Aes *aes = begin_aes(job, key);
+    if (aes != NULL && is_ccm(job))
+        rc = wc_AesCcmEncrypt(aes, job->out, job->in, (word32)job->len, job->nonce, AEAD_NONCE, job->out + job->len,
+                              (word32)tag, job->additional, (word32)job->additional_len);
+    else if (aes != NULL)
+        rc = wc_AesGcmEncrypt(aes, job->out, job->in, (word32)job->len, job->nonce, AEAD_NONCE, job->out + job->len,
+                              (word32)tag, job->additional, (word32)job->additional_len);
+    end_aes(job);
     return rc;
 }
 
 static int open_aes(const struct aead_job *job, size_t key, size_t tag)
 {
-    Aes aes;
-    bool ccm = job->aead == AEAD_AES_128_CCM || job->aead == AEAD_AES_128_CCM_8;
-    int rc = wc_AesInit(&aes, NULL, INVALID_DEVID);
-    if (rc != 0)
-        return rc;
-    if (ccm) {
-        rc = wc_AesCcmSetKey(&aes, job->key, (word32)key);
-        if (rc == 0)
-            rc = wc_AesCcmDecrypt(&aes, job->out, job->in, (word32)job->len, job->nonce, AEAD_NONCE, job->in + job->len,
-                                  (word32)tag, job->additional, (word32)job->additional_len);
-    } else {
-        rc = wc_AesGcmSetKey(&aes, job->key, (word32)key);
-        if (rc == 0)
-            rc = wc_AesGcmDecrypt(&aes, job->out, job->in, (word32)job->len, job->nonce, AEAD_NONCE, job->in + job->len,
-                                  (word32)tag, job->additional, (word32)job->additional_len);
-    }
-    wc_AesFree(&aes);
+    int rc = BAD_FUNC_ARG;
+    Aes *aes = begin_aes(job, key);
+    if (aes != NULL && is_ccm(job))
+        rc = wc_AesCcmDecrypt(aes, job->out, job->in, (word32)job->len, job->nonce, AEAD_NONCE, job->in + job->len,
+                              (word32)tag, job->additional, (word32)job->additional_len);
+    else if (aes != NULL)
+        rc = wc_AesGcmDecrypt(aes, job->out, job->in, (word32)job->len, job->nonce, AEAD_NONCE, job->in + job->len,
+                              (word32)tag, job->additional, (word32)job->additional_len);
+    end_aes(job);
     return rc;
 }
 

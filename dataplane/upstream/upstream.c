@@ -307,7 +307,7 @@ int upstream_pick(struct upstreams *upstreams, size_t index, enum config_binding
         const struct config_server *given = &upstream->servers[i];
         if (!upstream_is_healthy(upstreams, given, binding))
             continue;
-        double own = score(&upstreams->servers[given->number], originator);
+        double own = upstream->server_count == 1 ? 0 : score(&upstreams->servers[given->number], originator);
         if (own > best_score) {
             best = given;
             best_score = own;

@@ -35,6 +35,8 @@ static void take_off_hand(struct association *association)
 {
     struct worker *worker = association->worker;
     lifetime_busy(association);
+    if (association->slot != 0)
+        coap_device_rest(worker->coap, &association->device);
     association_remove(worker->associations, association);
     record_free(association->record);
     if (association->slot == 0 && association->device.principal != NULL)
@@ -65,7 +67,7 @@ void lifetime_rest(struct association *association)
 {
     struct worker *worker = association->worker;
     lifetime_busy(association);
-    if (association->ready || association->closing || !coap_device_rest(worker->coap, &association->device))
+    if (association->ready || association->closing || !coap_device_is_idle(&association->device))
         return;
     association->resting_ms = worker->now_ms;
     association->resting_next = NULL;

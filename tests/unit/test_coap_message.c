@@ -251,6 +251,35 @@ static void records_replies(void)
     free(stats);
 }
 
+// Whatever is found is the newest reply of its message, and what came last is found.
+static void keeps_the_newest_replies(void)
+{
+    enum { MIDS = 300, LAST = 20 };
+    uint32_t newest[MIDS] = {0};
+    uint8_t bytes[100] = {0};
+    uint64_t state = 1;
+    struct slice reply;
+    struct recorded *recorded = recorded_new(4096, NULL);
+    CU_ASSERT_FATAL(recorded != NULL);
+    size_t wrong = 0;
+    size_t missing = 0;
+    for (uint32_t i = 1; i <= 50000; i++) {
+        state = state * 6364136223846793005U + 1442695040888963407U;
+        uint16_t mid = (uint16_t)((state >> 33) % MIDS);
+        newest[mid] = i;
+        memcpy(bytes, &i, sizeof i);
+        recorded_add(recorded, 7, 1, mid, slice_of(bytes, sizeof i + (state >> 50) % 90), 0, 1000);
+        for (uint16_t at = 0; at < MIDS; at++) {
+            bool found = recorded_find(recorded, 7, 1, at, 0, &reply);
+            wrong += found && memcmp(reply.data, &newest[at], sizeof newest[at]) != 0;
+            missing += !found && newest[at] + LAST > i && newest[at] != 0;
+        }
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    CU_ASSERT_EQUAL(missing, 0);
+    recorded_free(recorded);
+}
+
 static void shares_the_memory(void)
 {
     static const uint8_t reply[1000];
@@ -280,6 +309,7 @@ static const struct unit_test tests[] = {
     {"tells the numberings apart", tells_numberings},
     {"the option table is that of TS-0008", tables_agree},
     {"records replies in a bounded ring", records_replies},
+    {"keeps the newest replies", keeps_the_newest_replies},
     {"one credential does not push out the replies of others", shares_the_memory},
 };
 

@@ -86,16 +86,18 @@ void coap_device_gone(struct coap *coap, struct device *device, uint64_t now_us)
     device->in_flight = 0;
 }
 
-bool coap_device_rest(struct coap *coap, struct device *device)
+bool coap_device_is_idle(const struct device *device)
 {
-    struct peer *peer = device->binding_state;
-    if (peer == NULL)
-        return true;
-    if (peer->exchanges != NULL)
-        return false;
-    peer_free(coap, peer);
+    const struct peer *peer = device->binding_state;
+    return peer == NULL || peer->exchanges == NULL;
+}
+
+void coap_device_rest(struct coap *coap, struct device *device)
+{
+    if (device->binding_state == NULL || !coap_device_is_idle(device))
+        return;
+    peer_free(coap, device->binding_state);
     device->binding_state = NULL;
-    return true;
 }
 
 // --- refusals ----------------------------------------------------------------------------------------------------
@@ -259,8 +261,8 @@ static struct exchange *observation_of(const struct peer *peer, const struct coa
 static struct upstream_socket *choose_socket(struct coap *coap, const struct device *device, struct server *server,
                                              struct transfer *transfer, uint64_t now_ms)
 {
-    unsigned first =
-        (unsigned)(hash_bytes(&coap->key, &device->association, sizeof device->association) % server->socket_count);
+    const struct peer *peer = device->binding_state;
+    unsigned first = (unsigned)(peer->hash % server->socket_count);
     if (transfer == NULL)
         return &server->sockets[first];
     if (transfer->server != NULL)

@@ -42,9 +42,10 @@ void coap_from_upstream(struct coap *coap, const struct io_event *event, uint64_
 // The association has ended: its exchanges and observations are given up (an observation is cancelled at the CSE).
 void coap_device_gone(struct coap *coap, struct device *device, uint64_t now_us);
 
-// Gives up the state of a device for which nothing is under way; true when there is none (any more): the device may
-// then be forgotten without coap_device_gone. A later message makes new state; what was answered before is still known.
-bool coap_device_rest(struct coap *coap, struct device *device);
+// True when nothing is under way for a device: it may be forgotten without coap_device_gone, after coap_device_rest,
+// which gives up what is kept for it. A later message makes new state; what was answered before is still known.
+bool coap_device_is_idle(const struct device *device);
+void coap_device_rest(struct coap *coap, struct device *device);
 
 // Requests that wait for a CSE (for a drain).
 size_t coap_in_flight(const struct coap *coap);

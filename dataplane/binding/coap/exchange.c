@@ -12,8 +12,12 @@ enum { MID_MS = 4 };
 
 uint32_t coap_random(struct coap *coap)
 {
-    coap->draws++;
-    return (uint32_t)hash_bytes(&coap->key, &coap->draws, sizeof coap->draws);
+    // Two draws of each hash.
+    if (coap->draws++ % 2 == 0)
+        coap->drawn = hash_bytes(&coap->key, &coap->draws, sizeof coap->draws);
+    else
+        coap->drawn >>= 32;
+    return (uint32_t)coap->drawn;
 }
 
 uint32_t coap_ack_timeout(struct coap *coap)
@@ -45,10 +49,11 @@ struct peer *peer_of(struct coap *coap, struct device *device)
     coap->free_peers = peer->next_free;
     // Whose share of the tables the association uses up: its credential's.
     const char *credential = device->principal == NULL ? "" : device->principal->credential_id;
-    *peer = (struct peer){
-        .device = device,
-        .owner = hash_bytes(&coap->key, credential, strlen(credential)),
-        .next_mid = (uint16_t)(hash_bytes(&coap->key, &device->association, sizeof(uint64_t)) + clock_ms() / MID_MS)};
+    uint64_t hash = hash_bytes(&coap->key, &device->association, sizeof device->association);
+    *peer = (struct peer){.device = device,
+                          .owner = hash_bytes(&coap->key, credential, strlen(credential)),
+                          .hash = hash,
+                          .next_mid = (uint16_t)(hash + clock_ms() / MID_MS)};
     device->binding_state = peer;
     return peer;
 }
@@ -94,7 +99,8 @@ struct exchange *exchange_new(struct coap *coap, struct peer *peer)
     struct exchange *exchange = coap->free_exchanges;
     coap->free_exchanges = exchange->next_free;
     uint32_t index = exchange->index;
-    memset(exchange, 0, sizeof *exchange);
+    memset(exchange, 0, offsetof(struct exchange, request_id));
+    exchange->pending.kind = 0;
     exchange->coap = coap;
     exchange->index = index;
     exchange->secret = coap_random(coap);

@@ -4,23 +4,22 @@
 
 #include "common/error.h"
 
-enum { VERSION = 1, PAYLOAD_MARKER = 0xff };
+enum { VERSION = 1, PAYLOAD_MARKER = 0xff, OPTION_HEAD_MAX = 5 };
 
 struct reader {
     const uint8_t *at, *end;
 };
 
 // A nibble of an option head, extended by one or two bytes (RFC 7252 section 3.1); false at 15 or at the end of input.
-static bool read_extended(struct reader *in, unsigned nibble, uint32_t *value)
+static inline bool read_extended(struct reader *in, unsigned nibble, uint32_t *value)
 {
-    size_t extra = nibble == 13 ? 1 : nibble == 14 ? 2 : 0;
+    *value = nibble;
+    if (nibble < 13)
+        return true;
+    size_t extra = nibble == 13 ? 1 : 2;
     if (nibble == 15 || (size_t)(in->end - in->at) < extra)
         return false;
-    *value = nibble;
-    if (extra == 1)
-        *value = 13U + in->at[0];
-    if (extra == 2)
-        *value = 269U + ((uint32_t)in->at[0] << 8 | in->at[1]);
+    *value = extra == 1 ? 13U + in->at[0] : 269U + ((uint32_t)in->at[0] << 8 | in->at[1]);
     in->at += extra;
     return true;
 }
@@ -141,33 +140,48 @@ void coap_begin(struct coap_writer *writer, uint8_t *data, size_t cap, enum coap
     put(writer, token->bytes, token->len);
 }
 
-// Returns the nibble and writes the extension bytes to `out`.
-static unsigned extend(uint32_t value, uint8_t *out, size_t *len)
+// Returns the nibble and writes the extension bytes to *out, which moves on.
+static inline unsigned extend(uint32_t value, uint8_t **out)
 {
     if (value < 13)
         return value;
     if (value < 269) {
-        out[(*len)++] = (uint8_t)(value - 13);
+        *(*out)++ = (uint8_t)(value - 13);
         return 13;
     }
-    out[(*len)++] = (uint8_t)((value - 269) >> 8);
-    out[(*len)++] = (uint8_t)(value - 269);
+    *(*out)++ = (uint8_t)((value - 269) >> 8);
+    *(*out)++ = (uint8_t)(value - 269);
     return 14;
+}
+
+// Writes the head of an option, at most OPTION_HEAD_MAX bytes; returns its length.
+static inline size_t option_head(uint8_t *out, uint32_t delta, uint32_t len)
+{
+    uint8_t *end = out + 1;
+    unsigned nibble = extend(delta, &end);
+    out[0] = (uint8_t)(nibble << 4 | extend(len, &end));
+    return (size_t)(end - out);
 }
 
 void coap_add(struct coap_writer *writer, uint16_t number, struct slice value)
 {
-    uint8_t head[5];
-    size_t len = 1;
+    uint8_t head[OPTION_HEAD_MAX];
     if (number < writer->last || value.len > UINT16_MAX) {
         writer->disordered = true;
         return;
     }
-    unsigned delta = extend((uint32_t)number - writer->last, head, &len);
-    head[0] = (uint8_t)(delta << 4 | extend((uint32_t)value.len, head, &len));
-    put(writer, head, len);
-    put(writer, value.data, value.len);
+    uint32_t delta = (uint32_t)number - writer->last;
     writer->last = number;
+    if (!writer->full && writer->cap - writer->len >= OPTION_HEAD_MAX + value.len) { // it fits, whatever its head is
+        uint8_t *at = writer->data + writer->len;
+        size_t len = option_head(at, delta, (uint32_t)value.len);
+        if (value.len > 0)
+            memcpy(at + len, value.data, value.len);
+        writer->len += len + value.len;
+        return;
+    }
+    put(writer, head, option_head(head, delta, (uint32_t)value.len));
+    put(writer, value.data, value.len);
 }
 
 void coap_add_payload(struct coap_writer *writer, struct slice payload)

@@ -4,64 +4,75 @@
 
 #include "common/error.h"
 
-const struct numbering_row numbering_rows[NUMBERING_OPTIONS] = {
-    // Timestamps are accepted with fewer digits than the 15 of the table; some senders leave seconds out.
-    [ONEM2M_FR] = {.number = {279, 256}, .max = 255},
-    [ONEM2M_RQI] = {.number = {283, 257}, .max = 255},
-    [ONEM2M_NM] = {.number = {0, 258}, .max = 255},
-    [ONEM2M_OT] = {.number = {259, 259}, .min = 1, .max = 15, .timestamp = true},
-    [ONEM2M_RQET] = {.number = {291, 260}, .min = 1, .max = 15, .timestamp = true},
-    [ONEM2M_RSET] = {.number = {295, 261}, .min = 1, .max = 15, .timestamp = true},
-    [ONEM2M_OET] = {.number = {299, 262}, .min = 1, .max = 15, .timestamp = true},
-    [ONEM2M_RTURI] = {.number = {263, 263}, .max = 255},
-    [ONEM2M_EC] = {.number = {303, 264}, .max = 1, .uint = true},
-    [ONEM2M_RSC] = {.number = {307, 265}, .max = 2, .uint = true},
-    [ONEM2M_GID] = {.number = {311, 266}, .max = 255},
-    [ONEM2M_TY] = {.number = {267, 267}, .max = 2, .uint = true},
-    [ONEM2M_CTO] = {.number = {319, 268}, .max = 2, .uint = true},
-    [ONEM2M_CTS] = {.number = {323, 269}, .max = 2, .uint = true},
-    [ONEM2M_ATI] = {.number = {327, 270}, .max = 255},
-    [ONEM2M_RVI] = {.number = {271, 0}, .min = 1, .max = 2, .informative = true},
-    [ONEM2M_ASRI] = {.number = {275, 0}, .max = 255},
-    [ONEM2M_VSI] = {.number = {331, 0}, .max = 255, .informative = true},
-    [ONEM2M_GTM] = {.number = {335, 0}, .max = 512},
-    [ONEM2M_AUS] = {.number = {339, 0}, .max = 255},
-    [ONEM2M_OMR] = {.number = {343, 0}, .max = 255},
-    [ONEM2M_PRPI] = {.number = {347, 0}, .max = 255},
-    [ONEM2M_MSU] = {.number = {351, 0}, .max = 255},
+// Row, current number, old number (0: none), and the rest of the row.
+// Timestamps are accepted with fewer digits than the 15 of the table; some senders leave seconds out.
+#define ROWS(X)                                                      \
+    X(ONEM2M_FR, 279, 256, .max = 255)                               \
+    X(ONEM2M_RQI, 283, 257, .max = 255)                              \
+    X(ONEM2M_NM, 0, 258, .max = 255)                                 \
+    X(ONEM2M_OT, 259, 259, .min = 1, .max = 15, .timestamp = true)   \
+    X(ONEM2M_RQET, 291, 260, .min = 1, .max = 15, .timestamp = true) \
+    X(ONEM2M_RSET, 295, 261, .min = 1, .max = 15, .timestamp = true) \
+    X(ONEM2M_OET, 299, 262, .min = 1, .max = 15, .timestamp = true)  \
+    X(ONEM2M_RTURI, 263, 263, .max = 255)                            \
+    X(ONEM2M_EC, 303, 264, .max = 1, .uint = true)                   \
+    X(ONEM2M_RSC, 307, 265, .max = 2, .uint = true)                  \
+    X(ONEM2M_GID, 311, 266, .max = 255)                              \
+    X(ONEM2M_TY, 267, 267, .max = 2, .uint = true)                   \
+    X(ONEM2M_CTO, 319, 268, .max = 2, .uint = true)                  \
+    X(ONEM2M_CTS, 323, 269, .max = 2, .uint = true)                  \
+    X(ONEM2M_ATI, 327, 270, .max = 255)                              \
+    X(ONEM2M_RVI, 271, 0, .min = 1, .max = 2, .informative = true)   \
+    X(ONEM2M_ASRI, 275, 0, .max = 255)                               \
+    X(ONEM2M_VSI, 331, 0, .max = 255, .informative = true)           \
+    X(ONEM2M_GTM, 335, 0, .max = 512)                                \
+    X(ONEM2M_AUS, 339, 0, .max = 255)                                \
+    X(ONEM2M_OMR, 343, 0, .max = 255)                                \
+    X(ONEM2M_PRPI, 347, 0, .max = 255)                               \
+    X(ONEM2M_MSU, 351, 0, .max = 255)
+
+#define ROW(row, current, old, ...) [row] = {.number = {current, old}, __VA_ARGS__},
+const struct numbering_row numbering_rows[NUMBERING_OPTIONS] = {ROWS(ROW)};
+
+enum { FIRST = 256, LAST = 351, NUMBERS = LAST - FIRST + 1 };
+
+// Row + 1 of each number from FIRST on. Rows without a number stand behind the last one, where nobody looks.
+#define PLACE(row, number)                 [(number) == 0 ? NUMBERS + (row) : (number)-FIRST] = (row) + 1,
+#define BY_CURRENT(row, current, old, ...) PLACE(row, current)
+#define BY_OLD(row, current, old, ...)     PLACE(row, old)
+static const uint8_t rows_by_number[2][NUMBERS + NUMBERING_OPTIONS] = {
+    [NUMBERING_CURRENT] = {ROWS(BY_CURRENT)},
+    [NUMBERING_OLD] = {ROWS(BY_OLD)},
 };
 
-static const struct standard_option standard_options[] = {
-    {.number = COAP_IF_MATCH, .max = 8, .repeatable = true, .request = true},
-    {.number = COAP_URI_HOST, .min = 1, .max = 255},
-    {.number = COAP_ETAG, .min = 1, .max = 8, .repeatable = true, .request = true, .response = true},
-    {.number = COAP_IF_NONE_MATCH, .request = true},
-    {.number = COAP_OBSERVE, .max = 3, .request = true, .response = true},
-    {.number = COAP_URI_PORT, .max = 2},
-    {.number = COAP_LOCATION_PATH, .max = 255, .repeatable = true, .response = true},
-    {.number = COAP_URI_PATH, .max = 255, .repeatable = true, .request = true},
-    {.number = COAP_CONTENT_FORMAT, .max = 2, .request = true, .response = true},
-    {.number = COAP_MAX_AGE, .max = 4, .response = true},
-    {.number = COAP_URI_QUERY, .max = 255, .repeatable = true, .request = true},
-    {.number = COAP_ACCEPT, .max = 2, .request = true},
-    {.number = COAP_LOCATION_QUERY, .max = 255, .repeatable = true, .response = true},
-    {.number = COAP_BLOCK2, .max = 3, .request = true, .response = true},
-    {.number = COAP_BLOCK1, .max = 3, .request = true, .response = true},
-    {.number = COAP_SIZE2, .max = 4, .request = true, .response = true},
-    {.number = COAP_SIZE1, .max = 4, .request = true, .response = true},
-    {.number = COAP_ECHO, .min = 1, .max = 40, .request = true, .response = true},
-    {.number = COAP_REQUEST_TAG, .max = 8, .repeatable = true, .request = true},
+// By number; one that is not known has the number 0 here.
+static const struct standard_option standard_options[COAP_REQUEST_TAG + 1] = {
+    [COAP_IF_MATCH] = {.number = COAP_IF_MATCH, .max = 8, .repeatable = true, .request = true},
+    [COAP_URI_HOST] = {.number = COAP_URI_HOST, .min = 1, .max = 255},
+    [COAP_ETAG] = {.number = COAP_ETAG, .min = 1, .max = 8, .repeatable = true, .request = true, .response = true},
+    [COAP_IF_NONE_MATCH] = {.number = COAP_IF_NONE_MATCH, .request = true},
+    [COAP_OBSERVE] = {.number = COAP_OBSERVE, .max = 3, .request = true, .response = true},
+    [COAP_URI_PORT] = {.number = COAP_URI_PORT, .max = 2},
+    [COAP_LOCATION_PATH] = {.number = COAP_LOCATION_PATH, .max = 255, .repeatable = true, .response = true},
+    [COAP_URI_PATH] = {.number = COAP_URI_PATH, .max = 255, .repeatable = true, .request = true},
+    [COAP_CONTENT_FORMAT] = {.number = COAP_CONTENT_FORMAT, .max = 2, .request = true, .response = true},
+    [COAP_MAX_AGE] = {.number = COAP_MAX_AGE, .max = 4, .response = true},
+    [COAP_URI_QUERY] = {.number = COAP_URI_QUERY, .max = 255, .repeatable = true, .request = true},
+    [COAP_ACCEPT] = {.number = COAP_ACCEPT, .max = 2, .request = true},
+    [COAP_LOCATION_QUERY] = {.number = COAP_LOCATION_QUERY, .max = 255, .repeatable = true, .response = true},
+    [COAP_BLOCK2] = {.number = COAP_BLOCK2, .max = 3, .request = true, .response = true},
+    [COAP_BLOCK1] = {.number = COAP_BLOCK1, .max = 3, .request = true, .response = true},
+    [COAP_SIZE2] = {.number = COAP_SIZE2, .max = 4, .request = true, .response = true},
+    [COAP_SIZE1] = {.number = COAP_SIZE1, .max = 4, .request = true, .response = true},
+    [COAP_ECHO] = {.number = COAP_ECHO, .min = 1, .max = 40, .request = true, .response = true},
+    [COAP_REQUEST_TAG] = {.number = COAP_REQUEST_TAG, .max = 8, .repeatable = true, .request = true},
 };
 
 int numbering_find(enum numbering numbering, uint16_t number)
 {
-    if (number < 256 || number > 351)
+    if (number < FIRST || number > LAST)
         return -1;
-    for (int row = 0; row < NUMBERING_OPTIONS; row++) {
-        if (numbering_rows[row].number[numbering] == number)
-            return row;
-    }
-    return -1;
+    return rows_by_number[numbering][number - FIRST] - 1;
 }
 
 bool numbering_is_onem2m(uint16_t number)
@@ -95,9 +106,7 @@ int numbering_of(const struct coap_message *message, enum config_numbering spoke
 
 const struct standard_option *numbering_standard(uint16_t number)
 {
-    for (size_t i = 0; i < sizeof standard_options / sizeof *standard_options; i++) {
-        if (standard_options[i].number == number)
-            return &standard_options[i];
-    }
-    return NULL;
+    if (number > COAP_REQUEST_TAG || standard_options[number].number == 0)
+        return NULL;
+    return &standard_options[number];
 }

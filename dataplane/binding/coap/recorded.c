@@ -7,14 +7,17 @@
 #include <stdlib.h>
 
 // A ring smaller than RING_MIN would not hold a few dozen of the largest replies.
-enum { ALIGN = 8, BYTES_PER_BUCKET = 128, BUCKETS_MIN = 16, RINGS_MAX = 16, RING_MIN = 65536 };
-#define NONE UINT32_MAX
+enum { ALIGN = 8, BYTES_PER_BUCKET = 128, BUCKETS_MIN = 16, RINGS_MAX = 16, RING_MIN = 65536, PLACE_BITS = 48 };
+#define PLACE_MASK ((1ULL << PLACE_BITS) - 1)
+
+// An entry's place is how much was written to its ring before it, so that one that is gone can be told from those that
+// are there; in units of ALIGN, enough for petabytes. The first is at the size of the ring, so that 0 is none.
 
 struct entry {
     uint64_t association; // 0: filler up to the end of the ring
     uint64_t expires_ms;
     uint32_t size; // with this head, a multiple of ALIGN
-    uint32_t next; // offset in units of ALIGN of the next older entry of the bucket, or NONE
+    uint32_t back; // from its place to that of the next older entry of the bucket, which may be gone; 0: none
     uint16_t mid;
     uint16_t len;
     uint32_t owner;
@@ -25,8 +28,11 @@ struct ring {
     struct hash_key key;
     size_t bytes;      // a multiple of ALIGN
     size_t head, used; // where the next entry goes; bytes from the oldest entry to there
+    uint64_t written;  // place of the next entry
     uint32_t bucket_mask;
-    uint32_t *buckets; // offset in units of ALIGN plus 1; 0: empty, so that untouched pages stay unmapped
+    // Place of the newest entry of each, which may be gone, and above PLACE_BITS a mark for each that may be there:
+    // most look-ups are for what is not, and need not touch an entry.
+    uint64_t *buckets;
     uint8_t *data;
 };
 
@@ -40,13 +46,24 @@ static struct entry *entry_at(const struct ring *ring, size_t offset)
     return (struct entry *)(void *)(ring->data + offset);
 }
 
-static uint32_t *bucket_of(const struct ring *ring, uint64_t association, uint16_t mid)
+// The entry of that place; NULL when it is gone.
+static struct entry *entry_of(const struct ring *ring, uint64_t place)
+{
+    uint64_t behind = (ring->written - place) * ALIGN;
+    if (behind == 0 || behind > ring->used)
+        return NULL;
+    return entry_at(ring, ring->head >= behind ? ring->head - behind : ring->head + ring->bytes - behind);
+}
+
+static uint64_t *bucket_of(const struct ring *ring, uint64_t association, uint16_t mid, uint64_t *mark)
 {
     struct {
         uint64_t association;
         uint64_t mid;
     } key = {.association = association, .mid = mid};
-    return &ring->buckets[hash_bytes(&ring->key, &key, sizeof key) & ring->bucket_mask];
+    uint64_t hash = hash_bytes(&ring->key, &key, sizeof key);
+    *mark = 1ULL << (PLACE_BITS + (hash >> 60));
+    return &ring->buckets[hash & ring->bucket_mask];
 }
 
 static bool ring_init(struct ring *ring, size_t bytes, struct stats *stats)
@@ -56,6 +73,7 @@ static bool ring_init(struct ring *ring, size_t bytes, struct stats *stats)
         buckets *= 2;
     ring->stats = stats;
     ring->bytes = bytes / ALIGN * ALIGN;
+    ring->written = ring->bytes / ALIGN;
     ring->bucket_mask = (uint32_t)(buckets - 1);
     ring->buckets = calloc(buckets, sizeof *ring->buckets);
     ring->data = calloc(1, ring->bytes == 0 ? 1 : ring->bytes);
@@ -101,24 +119,10 @@ static size_t oldest(const struct ring *ring)
 
 static void drop_oldest(struct ring *ring, uint64_t now_ms)
 {
-    size_t offset = oldest(ring);
-    struct entry *entry = entry_at(ring, offset);
+    const struct entry *entry = entry_at(ring, oldest(ring));
     ring->used -= entry->size;
-    if (entry->association == 0)
-        return;
-    if (entry->expires_ms > now_ms && ring->stats != NULL)
+    if (entry->association != 0 && entry->expires_ms > now_ms && ring->stats != NULL)
         stats_add(ring->stats, STAT_COAP_EXCHANGES_EVICTED, 1);
-    // The oldest entry is the last of its chain.
-    uint32_t *link = bucket_of(ring, entry->association, entry->mid);
-    uint32_t unit = (uint32_t)(offset / ALIGN);
-    if (*link == unit + 1) {
-        *link = 0;
-        return;
-    }
-    struct entry *at = entry_at(ring, (size_t)(*link - 1) * ALIGN);
-    while (at->next != unit)
-        at = entry_at(ring, (size_t)at->next * ALIGN);
-    at->next = NONE;
 }
 
 // Makes `size` contiguous bytes at the head. The size to use may be somewhat larger: a rest of the ring too small for
@@ -131,6 +135,7 @@ static size_t make_room(struct ring *ring, size_t size, uint64_t now_ms)
             drop_oldest(ring, now_ms);
         *entry_at(ring, ring->head) = (struct entry){.size = (uint32_t)to_end};
         ring->used += to_end;
+        ring->written += to_end / ALIGN;
         ring->head = 0;
         to_end = ring->bytes;
     }
@@ -152,19 +157,23 @@ static void add(struct ring *ring, uint32_t owner, uint64_t association, uint16_
     }
     size = make_room(ring, size, now_ms);
     struct entry *entry = entry_at(ring, ring->head);
-    uint32_t *link = bucket_of(ring, association, mid);
+    uint64_t mark;
+    uint64_t *bucket = bucket_of(ring, association, mid, &mark);
+    uint64_t newest = *bucket & PLACE_MASK;
+    bool alone = entry_of(ring, newest) == NULL;
     *entry = (struct entry){.association = association,
                             .expires_ms = expires_ms,
                             .size = (uint32_t)size,
-                            .next = *link == 0 ? NONE : *link - 1,
+                            .back = alone ? 0 : (uint32_t)(ring->written - newest),
                             .mid = mid,
                             .len = (uint16_t)reply.len,
                             .owner = owner};
     if (reply.len > 0)
         memcpy(entry + 1, reply.data, reply.len);
-    *link = (uint32_t)(ring->head / ALIGN) + 1;
+    *bucket = ring->written | mark | (alone ? 0 : *bucket & ~PLACE_MASK);
     ring->head = (ring->head + size) % ring->bytes;
     ring->used += size;
+    ring->written += size / ALIGN;
 }
 
 void recorded_add(struct recorded *recorded, uint64_t owner, uint64_t association, uint16_t mid, struct slice reply,
@@ -178,16 +187,18 @@ bool recorded_find(const struct recorded *recorded, uint64_t owner, uint64_t ass
                    struct slice *reply)
 {
     const struct ring *ring = &recorded->rings[(uint32_t)owner % recorded->count];
-    uint32_t unit = *bucket_of(ring, association, mid) - 1;
-    while (unit != NONE) {
-        const struct entry *entry = entry_at(ring, (size_t)unit * ALIGN);
-        if (entry->association == association && entry->mid == mid) {
-            *reply = slice_of(entry + 1, entry->len);
-            return entry->expires_ms > now_ms;
-        }
-        unit = entry->next;
+    uint64_t mark;
+    uint64_t bucket = *bucket_of(ring, association, mid, &mark);
+    uint64_t place = bucket & PLACE_MASK;
+    const struct entry *entry = (bucket & mark) == 0 ? NULL : entry_of(ring, place);
+    while (entry != NULL && (entry->association != association || entry->mid != mid)) {
+        place -= entry->back;
+        entry = entry->back == 0 ? NULL : entry_of(ring, place);
     }
-    return false;
+    if (entry == NULL)
+        return false;
+    *reply = slice_of(entry + 1, entry->len);
+    return entry->expires_ms > now_ms;
 }
 
 static void copy(const struct ring *ring, struct recorded *to, uint64_t now_ms)

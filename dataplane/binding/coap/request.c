@@ -41,8 +41,10 @@ static void collect_onem2m(struct coap_request *request)
         if (row < 0 || request->options[row].data != NULL)
             continue;
         struct slice value = message->options[i].value;
-        if (value.len >= numbering_rows[row].min && value.len <= numbering_rows[row].max)
-            request->options[row] = value;
+        if (value.len < numbering_rows[row].min || value.len > numbering_rows[row].max)
+            continue;
+        request->options[row] = value;
+        request->present |= 1U << row;
     }
     request->primitive.from = request->options[ONEM2M_FR];
     request->primitive.request_id = request->options[ONEM2M_RQI];
@@ -292,11 +294,13 @@ static void add_standard(const struct coap_request *request, bool with_observe, 
 static int add_onem2m(const struct coap_request *request, enum numbering numbering, struct coap_list *list,
                       struct coap_refusal *refusal)
 {
-    for (int row = 0; row < NUMBERING_OPTIONS; row++) {
+    uint32_t rows = request->present & ~(1U << ONEM2M_FR);
+    if (request->primitive.release_version.data != NULL) // perhaps the listener's
+        rows |= 1U << ONEM2M_RVI;
+    for (; rows != 0; rows &= rows - 1) {
+        int row = __builtin_ctz(rows);
         struct slice value = row == ONEM2M_RVI ? request->primitive.release_version : request->options[row];
         uint16_t number = numbering_rows[row].number[numbering];
-        if (row == ONEM2M_FR || value.data == NULL)
-            continue;
         if (number == 0 && !numbering_rows[row].informative)
             return refuse_option(refusal, "the CSE has no number for a oneM2M option");
         if (number == 0)

@@ -17,6 +17,7 @@ struct coap_request {
     enum numbering numbering;
     struct primitive primitive;              // points into the datagram and into `to`
     struct slice options[NUMBERING_OPTIONS]; // of the oneM2M options that are there; data NULL: absent
+    uint32_t present;                        // the same as bits
     int content_format;
     bool has_block1;
     struct coap_block block1;

@@ -28,6 +28,7 @@ struct server;
 struct peer {
     struct device *device;
     uint64_t owner; // keyed hash of the Credential-ID
+    uint64_t hash;  // of the association
     struct exchange *exchanges;
     uint32_t open;         // exchanges that are no idle observation
     uint32_t observations; // registered or being served
@@ -117,7 +118,6 @@ struct exchange {
     uint32_t sequence; // Observe of the notification in `buffer`
     uint64_t received_ms;
     struct timer device_timer;
-    uint8_t request_id[255], release_version[2];
 
     // The CSE's leg.
     enum cse_leg cse;
@@ -131,9 +131,12 @@ struct exchange {
     struct timer cse_timer, deadline;
     struct transfer *transfer;   // whose block this is, while it waits for the CSE
     struct principal *principal; // held while `pending` waits for the answer
-    struct pep_pending pending;
 
     struct buffer *buffer; // the request until it is acknowledged, then the answer until it is
+
+    // Long, and for a new request not cleared but for their lengths.
+    uint8_t request_id[255], release_version[2];
+    struct pep_pending pending;
 };
 
 struct coap {
@@ -146,7 +149,7 @@ struct coap {
     struct device_port port;
     uint32_t io_user_kind;
     struct hash_key key;
-    uint64_t draws;
+    uint64_t draws, drawn; // of coap_random
     struct recorded *recorded;
     unsigned recorded_bytes;
     struct transfers transfers;
