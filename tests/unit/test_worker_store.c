@@ -181,7 +181,10 @@ static void a_worker_that_cannot_start(void)
     }
     worker_stop_keeping(scene.worker);
     struct stats *stats = calloc(1, sizeof *stats);
+    char error[128];
     struct worker_snapshot snapshot = {.config = config, .listener_fds = (int[]){-1}};
+    CU_ASSERT_EQUAL_FATAL(handshake_contexts_new(config, &scene.files, &snapshot.contexts, error, sizeof error),
+                          SAGATE_OK);
     const struct worker_options options = {.driver = &io_mem_driver,
                                            .stats = stats,
                                            .channel_fd = -1,
@@ -190,6 +193,7 @@ static void a_worker_that_cannot_start(void)
                                            .snapshot = &snapshot};
     struct worker *other = NULL;
     CU_ASSERT_NOT_EQUAL(worker_new(&options, &other), SAGATE_OK);
+    handshake_contexts_free(snapshot.contexts);
     scene_restart();
     CU_ASSERT_EQUAL(DEVICES, 1);
     request(device, 2);
