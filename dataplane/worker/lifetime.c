@@ -417,6 +417,7 @@ struct association *lifetime_datagrams(struct pending *pending, enum framework f
     const struct record_place place = {.flight = &head->flight, .keys = store_keys(worker->store, slot)};
     record_settle(record, &place);
     if (publish(worker, slot, pending, principal, record) != SAGATE_OK) {
+        tell_full(worker);
         record_close(record); // as long as its keys are there
         store_release(worker->store, slot);
         return NULL;

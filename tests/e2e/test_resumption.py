@@ -123,8 +123,8 @@ def test_dtls_removed_identity(t):
         with contextlib.closing(wolfssl_client(t, s, Row("wolfSSL", version, suite, new, resume=True))) as client:
             equal(ask(client, "Cnew"), 2000, f"first {suite}")
             s.ctl("identities", "remove", new.identity)
-            client.send(b"!reconnect")
-            try:
+            try:  # the client ends with its association, which may be now or when it says something
+                client.send(b"!reconnect")
                 equal(ask(client, "Cnew", 4), None, f"a removed identity resumes {suite}")
             except Closed:
                 pass

@@ -94,7 +94,7 @@ def test_association_outlives_a_killed_data_process(t):
         check(answer is not None, "the association does not go on")
         print(f"answered {seconds:.2f} s after the end of the data process")
         wait_for(is_back(s, before), "the data process is back")
-        equal(s.ctl("status")["processes"]["data"]["associations_resumed"], 1, "associations that went on")
+        wait_for(lambda: s.ctl("status")["processes"]["data"]["associations_resumed"] == 1, "the association went on")
     equal(handshakes(s), count, "handshakes: nobody had to come anew")
     equal(s.associations(), 1, "associations")
 
