@@ -287,7 +287,12 @@ class Sagate:
 
     # The operator's side
     def ctl(self, *args, ok=True):
-        done = self.t.run([self.t.program("sagatectl"), "-s", self.socket, "--json", *args])
+        for _ in range(50):
+            done = self.t.run([self.t.program("sagatectl"), "-s", self.socket, "--json", *args])
+            # Devices are served a moment before the supervisor takes a reload.
+            if not ok or b"a process is being started" not in done.stderr:
+                break
+            time.sleep(0.1)
         if ok:
             equal(done.returncode, 0, f"exit status of sagatectl {' '.join(args)} ({done.stderr.decode()!r})")
         else:
