@@ -57,9 +57,10 @@ enum { HANDSHAKE_CID_MIN = 4, HANDSHAKE_CID_MAX = 8 };
 void handshake_contexts_cid(struct handshake_contexts *contexts, size_t len, void (*make)(void *context, uint8_t *cid),
                             void *context);
 
-// Turns session tickets on (RFC 5077, RFC 8446 4.6.1), which are good for `lifetime_seconds`, 0 turns them off again. Whoever has the same secret takes the tickets of others for a listener of the same name. A ticket carries the
-// PSK identity that was proven: when it comes, its key is asked for as in a full handshake, and without one it is
-// refused. SAGATE_OK, SAGATE_ENOMEM.
+// Turns session tickets on (RFC 5077, RFC 8446 4.6.1), which are good for `lifetime_seconds`, 0 turns them off again.
+// Whoever has the same secret takes the tickets of others for a listener of the same name. A ticket carries the PSK
+// identity that was proven: when it comes, its key is asked for as in a full handshake, and without one it is refused.
+// SAGATE_OK, SAGATE_ENOMEM.
 enum { HANDSHAKE_TICKET_SECRET = 32 };
 int handshake_contexts_tickets(struct handshake_contexts *contexts, const uint8_t secret[HANDSHAKE_TICKET_SECRET],
                                uint32_t lifetime_seconds);
