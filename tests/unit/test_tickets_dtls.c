@@ -31,6 +31,7 @@ static const struct tls_client_options kinds[] = {
     {PSK, .tls13 = true, .psk_alone = true, .ciphers = "TLS13-AES128-GCM-SHA256"},
     {.dtls = true, .ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256"},
     {.dtls = true, .tls13 = true, .ciphers = "TLS13-CHACHA20-POLY1305-SHA256"},
+    {.dtls = true, .tls13 = true, .ciphers = "TLS13-AES256-GCM-SHA384"},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds, PSK_KINDS = 4, CCM8 = 0, GCM = 1, FIRST_13 = 2 };
 
@@ -136,6 +137,41 @@ static void another_process_resumes(void)
     }
 }
 
+static void try_listener(const struct rig_options *options, const struct tls_client_options *peer)
+{
+    WOLFSSL_SESSION *session = NULL;
+    for (int round = 0; round < 3; round++) {
+        struct rig rig;
+        CU_ASSERT_EQUAL_FATAL(rig_open(&rig, options), SAGATE_OK);
+        CU_ASSERT_EQUAL_FATAL(handshake_contexts_tickets(rig.contexts, secret, LIFETIME), SAGATE_OK);
+        rig.key = slice_of(psk, sizeof psk);
+        WOLFSSL_SESSION *next = connect_once(&rig, peer, session);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(next);
+        CU_ASSERT_EQUAL(rig.resumed, round > 0);
+        wolfSSL_SESSION_free(session);
+        session = next;
+        rig_close(&rig);
+    }
+    wolfSSL_SESSION_free(session);
+}
+
+static void other_listeners_and_peers_resume(void)
+{
+    struct rig_options without_keys = listener;
+    struct rig_options without_certificate = listener;
+    struct rig_options only_12 = listener;
+    struct tls_client_options both = kinds[CCM8];
+    without_keys.psk = false;
+    without_certificate.certificates = 0;
+    only_12.version_max = CONFIG_TLS_1_2;
+    both.any_version = true;
+    both.ciphers = NULL;
+    for (size_t i = 0; i < KINDS; i++)
+        try_listener(kinds[i].identity != NULL ? &without_certificate : &without_keys, &kinds[i]);
+    try_listener(&only_12, &both);
+    try_listener(&listener, &both);
+}
+
 static void tickets_of_removed_identities_are_refused(void)
 {
     for (size_t i = 0; i < PSK_KINDS; i++) {
@@ -213,11 +249,12 @@ static void what_a_ticket_cannot_prove_a_key_still_can(void)
     }
 }
 
-// A server that is asked for a ticket of another one: 0: tickets are off; 1: other keys; 2: another listener.
+// A server that is asked for a ticket of another one: 0: tickets are off; 1: other keys; 2: another listener; 3: the
+// key of another period.
 static void open_stranger(struct rig *rig, int why)
 {
     static const uint8_t other[TICKETS_SECRET] = {1};
-    open_server(rig, why == 0 ? 0 : LIFETIME);
+    open_server(rig, why == 0 ? 0 : why == 3 ? LIFETIME / 2 : LIFETIME);
     if (why == 1)
         CU_ASSERT_EQUAL(handshake_contexts_tickets(rig->contexts, other, LIFETIME), SAGATE_OK);
     if (why == 2)
@@ -227,7 +264,7 @@ static void open_stranger(struct rig *rig, int why)
 static void tickets_that_are_not_ours_mean_a_full_handshake(void)
 {
     for (size_t i = 0; i < KINDS; i++) {
-        for (int why = 0; why < 3; why++) {
+        for (int why = 0; why < 4; why++) {
             struct rig rig;
             WOLFSSL_SESSION *session = first_session(&kinds[i]);
             open_stranger(&rig, why);
@@ -483,6 +520,7 @@ static void a_parked_ticket_waits_for_its_key_alone(void)
 
 static const struct unit_test tests[] = {
     {"another process resumes", another_process_resumes},
+    {"other listeners and peers resume", other_listeners_and_peers_resume},
     {"tickets of removed identities are refused", tickets_of_removed_identities_are_refused},
     {"who resumes is who the ticket says", who_resumes_is_who_the_ticket_says},
     {"what a ticket cannot prove a key still can", what_a_ticket_cannot_prove_a_key_still_can},
