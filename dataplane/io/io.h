@@ -49,8 +49,8 @@ struct io_event {
 
 // Which way keys are for.
 enum io_direction { IO_OUT, IO_IN };
-// Instead of a content type: a record was not authentic. Nothing follows it.
-enum { IO_RECORD_FORGED = 255 };
+// Instead of a content type: a record was longer than any may be, or not authentic. Nothing follows it.
+enum { IO_RECORD_TOO_LONG = 254, IO_RECORD_FORGED = 255 };
 
 struct io_options {
     unsigned worker;          // for messages
@@ -215,8 +215,8 @@ static inline int io_stream_kernel_tls(struct io *io, io_stream stream, enum io_
     return io->driver->stream_kernel_tls(io, stream, direction, keys);
 }
 
-// After IO_OUT: as io_stream_write, one record of another content type than application data. A handshake message is not
-// taken (SAGATE_ELIMIT) while keys wait for their turn.
+// After IO_OUT: as io_stream_write, one record of another content type than application data. A handshake message is
+// not taken (SAGATE_ELIMIT) while keys wait for their turn.
 static inline int io_stream_write_record(struct io *io, io_stream stream, uint8_t type, const void *data, size_t len)
 {
     return io->driver->stream_write_record(io, stream, type, data, len);

@@ -209,11 +209,12 @@ void uring_datagram_sent(struct uring *io, uint32_t index, int result);
 uint8_t *uring_datagram_reserve(struct io *base, size_t len);
 int uring_datagram_commit(struct io *base, io_id id, const struct address *to, size_t len);
 
-// uring_tls.c: sets the keys that wait; describes the type of a record to sendmsg; takes a record that recv refused
-// because of its type (or that is not authentic: `error` is what recv said) into the list of what is held: 1, go on; 0,
-// the end; a negative errno.
+// uring_tls.c: rekey: sets the keys that wait. describe: the type of a record to sendmsg. wants: `error`, which recv
+// said, is about a record. take: takes a record that recv refused because of its type (or that is a bad one) into the
+// list of what is held: 1, go on; 0, the end; a negative errno.
 bool uring_tls_rekey(struct uring_stream *stream);
 void uring_tls_describe(struct uring_stream *stream, uint8_t type);
+bool uring_tls_wants(const struct uring_stream *stream, int error);
 int uring_tls_take(struct uring *io, struct uring_stream *stream, int error);
 void uring_tls_forget(struct uring_stream *stream);
 

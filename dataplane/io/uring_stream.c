@@ -477,7 +477,7 @@ static void receive_completed(struct uring *io, struct uring_stream *stream, con
     }
     if (cqe->res == 0)
         receive_end(stream, 0);
-    else if (stream->tls_in && (cqe->res == -EIO || cqe->res == -EBADMSG || cqe->res == -EKEYEXPIRED)) {
+    else if (uring_tls_wants(stream, -cqe->res)) {
         int rc = stream->state == URING_OPEN ? uring_tls_take(io, stream, -cqe->res) : cqe->res;
         if (rc <= 0)
             receive_end(stream, -rc);

@@ -49,14 +49,24 @@ static void hold(struct uring_stream *stream, struct uring_chunk *chunk, size_t 
     STAILQ_INSERT_TAIL(&stream->held, &chunk->held, next);
 }
 
-// What follows a record that is not authentic is of no use; the error is taken off the socket, so that an alert can go.
-static void hold_forged(struct uring_stream *stream, struct uring_chunk *chunk)
+static bool is_bad_record(int error)
+{
+    return error == EBADMSG || error == EMSGSIZE || error == EINVAL; // EINVAL: of another version
+}
+
+// What follows a bad record is of no use; the error is taken off the socket, so that an alert can go.
+static void hold_bad(struct uring_stream *stream, struct uring_chunk *chunk, int why)
 {
     int error;
     socklen_t len = sizeof error;
     (void)getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &error, &len);
     stream->receive_done = true;
-    hold(stream, chunk, 0, IO_RECORD_FORGED);
+    hold(stream, chunk, 0, why == EMSGSIZE ? IO_RECORD_TOO_LONG : IO_RECORD_FORGED);
+}
+
+bool uring_tls_wants(const struct uring_stream *stream, int error)
+{
+    return stream->tls_in && (error == EIO || error == EKEYEXPIRED || is_bad_record(error));
 }
 
 int uring_tls_take(struct uring *io, struct uring_stream *stream, int error)
@@ -70,16 +80,16 @@ int uring_tls_take(struct uring *io, struct uring_stream *stream, int error)
     struct uring_chunk *chunk = uring_chunk_take(io);
     if (chunk == NULL)
         return -ENOMEM;
-    if (error == EBADMSG) {
-        hold_forged(stream, chunk);
+    if (is_bad_record(error)) {
+        hold_bad(stream, chunk, error);
         return 1;
     }
     struct iovec vector = {.iov_base = chunk->data, .iov_len = sizeof chunk->data};
     struct msghdr message = {
         .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
     ssize_t n = recvmsg(stream->fd, &message, MSG_DONTWAIT);
-    if (n < 0 && errno == EBADMSG) {
-        hold_forged(stream, chunk);
+    if (n < 0 && is_bad_record(errno)) {
+        hold_bad(stream, chunk, errno);
         return 1;
     }
     const struct cmsghdr *header = n < 0 ? NULL : CMSG_FIRSTHDR(&message);

@@ -55,8 +55,8 @@ struct record_kernel {
 enum { RECORD_KERNEL_OUT = 1, RECORD_KERNEL_IN = 2 };
 unsigned record_to_kernel(struct record *record, const struct record_kernel *kernel);
 
-// A record of another type than data that the kernel has opened (IO_RECORD_FORGED: one that it has not). What was
-// handed over before must have been opened. SAGATE_AGAIN, SAGATE_DONE, SAGATE_EGONE as of record_open.
+// A record of another type than data that the kernel has opened (IO_RECORD_FORGED, IO_RECORD_TOO_LONG: one that it has
+// not). What was handed over before must have been opened. SAGATE_AGAIN, SAGATE_DONE, SAGATE_EGONE as of record_open.
 int record_control(struct record *record, uint8_t type, const uint8_t *data, size_t len);
 
 // Seals application data and gives it to the sink: SAGATE_OK; SAGATE_AGAIN (taken; the sink says stop); SAGATE_ELIMIT

@@ -548,8 +548,8 @@ int stream_control(struct stream *stream, uint8_t type, const uint8_t *data, siz
 {
     if (stream->dead || !stream->kernel_in || stream->in_at != stream->in_len || stream->lent_len > 0)
         return SAGATE_EGONE;
-    if (type == IO_RECORD_FORGED)
-        return fail(stream, ALERT_BAD_RECORD_MAC);
+    if (type == IO_RECORD_FORGED || type == IO_RECORD_TOO_LONG)
+        return fail(stream, type == IO_RECORD_FORGED ? ALERT_BAD_RECORD_MAC : ALERT_RECORD_OVERFLOW);
     if (type == TLS_APPLICATION)
         return SAGATE_AGAIN;
     int rc = judge(stream, type, data, &len);

@@ -173,8 +173,10 @@ def test_key_update(t):
 
 
 class Relay:
-    """Between a client and a TCP port. When told, it changes a bit of what the client sends next, or holds back all
-    but the first bytes of it for a while."""
+    """Between a client and a TCP port. When told, it changes what the client sends next, or holds back all but the
+    first bytes of it for a while."""
+
+    changed = staticmethod(lambda data: data[:-1] + bytes([data[-1] ^ 1]))
 
     def __init__(self, t, port):
         self.change, self.hold, self.release = threading.Event(), threading.Event(), threading.Event()
@@ -193,7 +195,7 @@ class Relay:
         try:
             while data := source.recv(65536):
                 if meddling and self.change.is_set():
-                    data = data[:-1] + bytes([data[-1] ^ 1])
+                    data = self.changed(data)
                 if meddling and self.hold.is_set():
                     sink.sendall(data[:12])
                     data = data[12:]
@@ -217,6 +219,20 @@ def test_forged_record(t):
         equal(statistics()["TlsDecryptError"], number + 1, "what the kernel refused")
     equal({record["rqi"] for record in s.cse.records()}, {"genuine"})
     check(b"bad record mac" in (t.dir / "openssl.client.log").read_bytes(), "no alert bad_record_mac")
+
+
+def test_overlong_record(t):
+    s = start(t)
+    for version, cipher in SUITES[:1] + SUITES[2:3]:
+        relay = Relay(t, s.tls_port)
+        relay.changed = lambda data: data[:3] + b"\x4f\xff" + data[5:]
+        with openssl_psk(t, relay.port, DEV1, version, cipher) as stream:
+            equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="genuine").rsc, 2000)
+            relay.change.set()
+            stream.send(m2m_request("GET", "/cse-in", "Cdev1", rqi="overlong"))
+            check(stream.closed(), "the association outlives a record that is too long")
+    equal({record["rqi"] for record in s.cse.records()}, {"genuine"})
+    equal((t.dir / "openssl.client.log").read_bytes().count(b"alert record overflow"), 2, "alerts record_overflow")
 
 
 def test_part_of_a_record(t):

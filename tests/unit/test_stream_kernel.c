@@ -292,6 +292,7 @@ static void what_does_not_belong_ends_the_stream(void)
         {PAIR_TLS13, TLS_CHANGE_CIPHER_SPEC, {hello, 1}, ALERT_UNEXPECTED_MESSAGE},
         {PAIR_TLS13, IO_RECORD_FORGED, {hello, 0}, ALERT_BAD_RECORD_MAC},
         {0, IO_RECORD_FORGED, {hello, 0}, ALERT_BAD_RECORD_MAC},
+        {PAIR_TLS13, IO_RECORD_TOO_LONG, {hello, 0}, 22},
         {0, TLS_ALERT, {fatal, sizeof fatal}, 0},
         {PAIR_TLS13, TLS_ALERT, {fatal, sizeof fatal}, 0},
     };
