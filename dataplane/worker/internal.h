@@ -154,7 +154,8 @@ struct lifetime_item { // a stream, or a slot
     struct association *association;
     store_slot slot;
 };
-// The association of a slot, at hand. NULL: memory is short, its listener is gone, or its state is of no use.
+// The association of a slot, at hand. NULL: memory is short, its listener is gone, or its state was of no use, and the
+// slot is free.
 struct association *lifetime_wake(struct worker *worker, store_slot slot);
 // Nothing is under way for a DTLS association: it may leave the hand any time from now on.
 void lifetime_rest(struct association *association);

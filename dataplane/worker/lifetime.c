@@ -145,8 +145,10 @@ struct association *lifetime_wake(struct worker *worker, store_slot slot)
     const struct record_place place = {.flight = &head->flight, .keys = store_keys(worker->store, slot)};
     const struct handshake_sink sink = datagram_sink(association);
     association->record = record_resume((enum record_kind)head->kind, &place, &sink);
-    if (association->record == NULL) {
+    if (association->record == NULL) { // an earlier process died while it changed the keys
         lifetime_free(association);
+        worker_count(worker, STAT_ASSOCIATIONS_LOST, 1);
+        lifetime_release(worker, slot);
         return NULL;
     }
     return association;
@@ -165,6 +167,8 @@ void lifetime_end_slot(struct worker *worker, store_slot slot, enum stat_id reas
         traffic_end(association, reason);
         return;
     }
+    if (store_head(worker->store, slot) == NULL)
+        return;
     worker_count(worker, reason, 1);
     lifetime_release(worker, slot);
 }

@@ -199,6 +199,26 @@ static void a_worker_that_cannot_start(void)
     scene_close();
 }
 
+// Its process died while it changed the keys: nobody can use it, and it is given up with the first record.
+static void keys_half_changed(void)
+{
+    scene_open("");
+    struct scene_device *device = scene_dtls_with_cid("dev1", true, no_cid, HOME);
+    CU_ASSERT_TRUE_FATAL(scene_establish(device));
+    request(device, 1);
+    uint64_t cursor = 0;
+    size_t budget = 10;
+    store_slot slot = store_walk(scene.worker->store, &cursor, &budget);
+    dtls13_change(store_keys(scene.worker->store, slot));
+    scene_restart();
+    CU_ASSERT_EQUAL(DEVICES, 1);
+    scene_device_says(device, 2, GET_1);
+    CU_ASSERT_TRUE(scene_cse_hears(NULL));
+    CU_ASSERT_EQUAL(DEVICES, 0);
+    CU_ASSERT_EQUAL(scene_counted(STAT_ASSOCIATIONS_LOST), 1);
+    scene_close();
+}
+
 static void a_listener_that_is_gone(void)
 {
     scene_open("");
@@ -575,6 +595,7 @@ static const struct unit_test tests[] = {
     {"a key that was removed meanwhile", removed_meanwhile},
     {"a walk in pieces", walks_in_pieces},
     {"a worker that cannot start", a_worker_that_cannot_start},
+    {"keys half changed", keys_half_changed},
     {"a listener that is gone", a_listener_that_is_gone},
     {"it follows its device", follows_its_device},
     {"it follows its device, DTLS 1.3", follows_its_device_13},
