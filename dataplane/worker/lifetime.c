@@ -260,6 +260,15 @@ static uint32_t look_at_slot(void *context, store_slot slot, uint32_t now_s)
     return 0;
 }
 
+void lifetime_look_sooner(struct worker *worker, store_slot slot)
+{
+    const struct slot *head = store_head(worker->store, slot);
+    uint32_t now_s = (uint32_t)(worker->now_ms / 1000);
+    uint32_t at_s = now_s + slot_left(worker, head, slot_expiry(worker, slot), now_s);
+    if (at_s < head->look_s)
+        store_look_at(worker->store, slot, at_s);
+}
+
 void lifetime_run(struct worker *worker)
 {
     bool more = store_run(worker->store, (uint32_t)(worker->now_ms / 1000), DUE_BUDGET, look_at_slot, worker);

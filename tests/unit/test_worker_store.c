@@ -474,6 +474,21 @@ static void idle_ones_end(void)
     scene_close();
 }
 
+// A limit that was lowered counts for those that are there.
+static void idle_limit_is_lowered(void)
+{
+    scene_open("association_idle_seconds = 86400;");
+    CU_ASSERT_TRUE_FATAL(scene_establish(scene_dtls("dev1", HOME)));
+    CU_ASSERT_TRUE(
+        scene_swap(scene_config("association_idle_seconds = 100;", SCENE_SERVER, SCENE_DTLS ", " SCENE_TLS), 0));
+    scene_advance(50000);
+    CU_ASSERT_EQUAL(DEVICES, 1);
+    scene_advance(51000);
+    CU_ASSERT_EQUAL(DEVICES, 0);
+    CU_ASSERT_EQUAL(scene_counted(STAT_ASSOCIATIONS_ENDED_IDLE), 1);
+    scene_close();
+}
+
 // However many end at one time, the worker does not sleep until all have.
 static void many_end_at_once(void)
 {
@@ -607,6 +622,7 @@ static const struct unit_test tests[] = {
     {"the longest silent one gives way", longest_silent_gives_way},
     {"limit per identity", limit_per_identity},
     {"idle ones end", idle_ones_end},
+    {"the idle limit is lowered", idle_limit_is_lowered},
     {"many end at once", many_end_at_once},
     {"revoked everywhere", revoked_everywhere},
     {"no room for a principal", no_room_for_a_principal},
