@@ -1,6 +1,8 @@
 # Session tickets: TLS sessions resumed by OpenSSL and GnuTLS, DTLS sessions by wolfSSL, and what a ticket is not good for.
 # SPDX-License-Identifier: GPL-3.0-or-later
 import contextlib
+import os
+import signal
 
 from clients import Closed, Timeout
 from lib import Credential, DEV1, DEV2, Sagate, check, equal, gnutls_psk, need, openssl_certificate
@@ -77,6 +79,40 @@ def test_removed_identity(t):
         with s.tls(DEV2, version=version, cipher=cipher, extra=use) as stream:
             equal((who(stream, "Cdev2"), who(stream, "Cnew")), (2000, 4106), cipher)
     equal(resumed(s), 0)
+
+
+def test_replaced_key(t):
+    """Who has the old key is out, whatever ticket it has kept."""
+    s = Sagate(t)
+    for version, cipher in SUITES:
+        old = Credential("new@sp.example", "key-that-was-lost", ["Cnew"])
+        new = Credential("new@sp.example", "key-in-its-place", ["Cnew"])
+        s.command("identities add", identity=old.identity, key_hex=old.hex, ae_ids=["Cnew"])
+        use = keep_session(s, t, version, cipher, old, "Cnew")
+        s.ctl("identities", "remove", old.identity)
+        s.command("identities add", identity=new.identity, key_hex=new.hex, ae_ids=["Cnew"])
+        with s.tls(old, version=version, cipher=cipher, extra=use) as stream:
+            try:
+                check(who(stream, "Cnew") != 2000, "the old key resumes")
+            except AssertionError as closed:
+                check("closed" in str(closed) or "ended" in str(closed), closed)
+        with s.tls(new, version=version, cipher=cipher, extra=use) as stream:
+            equal(who(stream, "Cnew"), 2000, cipher)
+        s.ctl("identities", "remove", new.identity)
+    equal(resumed(s), 0)
+
+
+def test_killed_data_process(t):
+    """The next one takes the tickets of the one that was killed."""
+    s = Sagate(t, overrides={"process": {"workers": 2}})
+    sessions = [keep_session(s, t, version, cipher) for version, cipher in SUITES]
+    before = s.pids()["data"]
+    os.kill(before, signal.SIGKILL)
+    for count, ((version, cipher), use) in enumerate(zip(SUITES, sessions), 1):
+        with s.tls(DEV1, version=version, cipher=cipher, extra=use) as stream:
+            equal(who(stream), 2000, f"resumed {cipher}")
+        equal(resumed(s), count, cipher)
+    check(s.pids()["data"] != before, "the data process was not killed")
 
 
 def test_next_process_and_off(t):
