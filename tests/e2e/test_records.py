@@ -155,9 +155,12 @@ def spoilt(t, variant, copies_of, at_least):
     """Spoilt copies of a record come before the record itself: none is answered, and the record is still good."""
     path = Path(t, variant)
     s, client = path.sagate, path.client
-    answers, before, counts, early = path.from_sagate(), dropped(s), [], []
+    answers, before, counts, early, repeated = path.from_sagate(), dropped(s), [], [], []
 
     def spoil_first(data):
+        if of_the_handshake(data):  # a slow client repeats its last flight, which is answered
+            repeated.append(data)
+            return [data]
         path.mangle = None
         copies = [copy for copy in copies_of(data) if not of_the_handshake(copy)]
         received = s.metric("datagrams_received_total")
@@ -178,8 +181,8 @@ def spoilt(t, variant, copies_of, at_least):
     client.send(client.build("get", "cse-in", origin="Cdev1", rqi="good", token=b"good"))
     answer = client.response(token=b"good", seconds=15)
     check(answer is not None and answer.rsc == 2000, f"the good record: {answer}")
-    equal(early, [], "answers to spoilt records")
-    equal(path.from_sagate(), answers + 1, "datagrams from sagate")
+    check(len(early) <= len(repeated), f"answers to spoilt records: {early}")
+    check(answers < path.from_sagate() <= answers + 1 + len(repeated), "datagrams from sagate")
     check(counts[0] >= at_least, f"only {counts[0]} copies")
     # A spoilt length may make two records of one, and each is counted.
     check(dropped(s) - before >= counts[0], f"{dropped(s) - before} of {counts[0]} are counted")
