@@ -95,8 +95,9 @@ static bool hold(struct handshake *handshake, const struct peek_record *record)
     return true;
 }
 
-static enum handshake_first start(struct context *context, const struct peek_hello *hello,
-                                  const struct handshake_sink *sink, struct handshake **handshake)
+static enum handshake_first start(const struct context_listener *listener, struct context *context,
+                                  const struct peek_hello *hello, const struct handshake_sink *sink,
+                                  struct handshake **handshake)
 {
     struct handshake *new = handshake_new(true, sink);
     if (new == NULL) {
@@ -104,6 +105,9 @@ static enum handshake_first start(struct context *context, const struct peek_hel
         return HANDSHAKE_REJECTED;
     }
     memcpy(new->random, hello->random, PEEK_RANDOM);
+    new->client_certificates = listener->client_certificates;
+    if (handshake_leads_to_psk(listener, hello))
+        wolfSSL_set_verify(context->listening->ssl, WOLFSSL_VERIFY_NONE, NULL);
     handshake_own(new, context->listening);
     context->listening = NULL;
     *handshake = new;
@@ -142,7 +146,7 @@ static enum handshake_first start_parked(struct handshake_contexts *contexts, st
         renew_listening(context);
         return HANDSHAKE_REJECTED;
     }
-    if (start(context, hello, sink, handshake) != HANDSHAKE_STARTED)
+    if (start(listener, context, hello, sink, handshake) != HANDSHAKE_STARTED)
         return HANDSHAKE_REJECTED;
     struct handshake *new = *handshake;
     new->psk_suite = suite;
@@ -158,9 +162,10 @@ static enum handshake_first start_parked(struct handshake_contexts *contexts, st
 }
 
 // What the library says to a hello.
-static enum handshake_first ask_library(struct handshake_contexts *contexts, struct context *context,
-                                        const struct peek_hello *hello, bool tls13, struct slice record,
-                                        const struct handshake_sink *sink, struct handshake **handshake)
+static enum handshake_first ask_library(struct handshake_contexts *contexts, const struct context_listener *listener,
+                                        struct context *context, const struct peek_hello *hello, bool tls13,
+                                        struct slice record, const struct handshake_sink *sink,
+                                        struct handshake **handshake)
 {
     struct session *session = context->listening;
     if (session_input(session, record) != SAGATE_OK) {
@@ -173,7 +178,7 @@ static enum handshake_first ask_library(struct handshake_contexts *contexts, str
     int rc = wolfDTLS_accept_stateless(session->ssl);
     (void)wolfDTLS_SetChGoodCb(session->ssl, NULL, NULL);
     if (rc == WOLFSSL_SUCCESS)
-        return start(context, hello, sink, handshake);
+        return start(listener, context, hello, sink, handshake);
     bool cookie_sent = rc == WOLFSSL_FAILURE && session->sent == PEEK_TYPE_HANDSHAKE;
     if (!cookie_sent || session->broken)
         renew_listening(context); // after an error it is never used again
@@ -214,7 +219,7 @@ enum handshake_first handshake_dtls_first(struct handshake_contexts *contexts, s
     session->psk_suite = psk ? handshake_suite_for_psk(&hello) : NULL;
     if (proven && session->psk_suite != NULL)
         return start_parked(contexts, context, where, &hello, &record, sink, handshake);
-    return ask_library(contexts, context, &hello, tls13, record.whole, sink, handshake);
+    return ask_library(contexts, where, context, &hello, tls13, record.whole, sink, handshake);
 }
 
 static bool is_foreign_hello(const struct handshake *handshake, struct slice record)

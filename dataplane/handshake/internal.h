@@ -25,6 +25,7 @@ struct context {
 struct context_listener {
     bool dtls, psk, tls12, tls13;
     bool unknown_name_refused;
+    enum config_client_certificates client_certificates;
     uint8_t binding[32]; // SHA-256 of its name: tickets are good for it alone
     size_t count;        // contexts; at least one
     struct context *contexts;
@@ -51,6 +52,22 @@ bool contexts_made_cookie(const struct handshake_contexts *contexts, struct slic
 
 // The context for a server name (absent: a NULL pointer): NULL when the name is unknown and such are refused.
 struct context *contexts_select(struct context_listener *listener, struct slice server_name);
+
+// The peer's own certificate, copied when the library has verified it.
+struct leaf {
+    uint8_t *der; // NULL: none
+    size_t len;
+    bool refused;                  // one came that is not good
+    WOLFSSL_CERT_MANAGER *issuers; // which has taken in others that came with it
+};
+
+// verify.c: has the library ask for certificates of peers and verify them with these anchors (PEM, `count`). SAGATE_OK,
+// or SAGATE_ECONFIG with the index of the one that is of no use in *bad.
+int verify_set_up(WOLFSSL_CTX *ctx, enum config_client_certificates wanted, const struct slice *anchors, size_t count,
+                  size_t *bad);
+// Around every call of the library that may verify: what it finds goes to `leaf`.
+void verify_begin(struct leaf *leaf);
+void verify_end(struct leaf *leaf);
 
 enum handshake_state {
     HANDSHAKE_HELLO,   // TLS: the ClientHello is not complete
@@ -90,6 +107,9 @@ struct handshake {
     bool ticket;           // the ClientHello has a ticket of ours, whose identity, if it has one, is the peeked one
     bool ticket_used;      // the library was given what is in it
 
+    enum config_client_certificates client_certificates; // of the listener
+    struct leaf leaf;
+
     // TLS
     struct handshake_sink sink;
     struct handshake_contexts *contexts; // referenced
@@ -128,6 +148,9 @@ bool handshake_is_tls13(const struct handshake *handshake);
 
 // The best suite of (D)TLS 1.3 that the hello offers and that an external PSK goes with: NULL when there is none.
 const char *handshake_suite_for_psk(const struct peek_hello *hello);
+
+// True when a hello makes the library choose a PSK suite of TLS 1.2. No certificate is asked for then (RFC 4279 2).
+bool handshake_leads_to_psk(const struct context_listener *listener, const struct peek_hello *hello);
 
 // True when a PSK suite of TLS 1.2 was negotiated.
 bool handshake_psk_suite(const struct handshake *handshake);

@@ -20,6 +20,7 @@ int handshake_tls_new(struct handshake_contexts *contexts, size_t listener, cons
         return SAGATE_ENOMEM;
     new->contexts = contexts_reference(contexts);
     new->listener = &contexts->listeners[listener];
+    new->client_certificates = new->listener->client_certificates;
     new->stream.limit = MESSAGE_HEADER + PEEK_HELLO_MAX;
     *handshake = new;
     return SAGATE_OK;
@@ -136,7 +137,8 @@ static int begin_with_ticket(struct handshake *handshake, struct slice bytes)
         return begin(handshake);
     bool proven = ticket.identity.len > 0;
     int rc;
-    handshake->ticket = proven || handshake->psk_suite == NULL;
+    bool asked = handshake->client_certificates != CONFIG_CLIENT_CERTIFICATES_NONE;
+    handshake->ticket = proven || (handshake->psk_suite == NULL && !asked);
     if (handshake->ticket && proven) {
         handshake->hello_parked = true;
         rc = handshake_park(handshake, ticket.identity);
@@ -177,6 +179,8 @@ static int hello_complete(struct handshake *handshake)
     if (session == NULL)
         return refuse_bytes(handshake, SAGATE_ENOMEM);
     handshake_own(handshake, session);
+    if (handshake_leads_to_psk(listener, &hello))
+        wolfSSL_set_verify(session->ssl, WOLFSSL_VERIFY_NONE, NULL);
     if (handshake->contexts->tickets.lifetime == 0) {
         (void)wolfSSL_NoTicketTLSv12(session->ssl);
         (void)wolfSSL_no_ticket_TLSv13(session->ssl);
