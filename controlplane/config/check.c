@@ -141,17 +141,15 @@ static void check_server_names(struct tree *tree, const config_setting_t *at, co
 static void check_client_certificates(struct tree *tree, const config_setting_t *at,
                                       const struct config_listener *listener)
 {
-    bool asked = listener->client_certificates != CONFIG_CLIENT_CERTIFICATES_NONE;
-    if (asked && !has(at, "trust_anchors"))
+    if (listener->client_certificates == CONFIG_CLIENT_CERTIFICATES_NONE)
+        return;
+    if (!has(at, "trust_anchors"))
         tree_complain(tree, at, "client_certificates",
                       "certificates of devices cannot be verified; expected 'trust_anchors' beside it");
-    if (asked && !has(at, "certificates"))
+    if (!has(at, "certificates"))
         tree_complain(
             tree, at, "client_certificates",
             "a device shows a certificate only to a listener that has one; expected 'certificates' beside it");
-    if (!asked && has(at, "trust_anchors"))
-        tree_complain(tree, at, "trust_anchors",
-                      "means nothing without client_certificates = \"optional\" or \"required\"; leave it out");
 }
 
 static void check_listeners(struct tree *tree, const struct config *config)
