@@ -173,6 +173,8 @@ class Bench:
                        "-keyout", key, "-out", chain, "-days", "2", "-subj", f"/CN={name}.sp.example"]
             if name != "ca":
                 command += ["-CA", made["ca"][0], "-CAkey", made["ca"][1], "-addext", "basicConstraints=CA:FALSE"]
+            if name == "device":
+                command += ["-addext", "subjectAltName=URI:m2m://sp.example/id-in/Cperf0"]
             subprocess.run(command, check=True, capture_output=True)
             os.chmod(key, 0o600)
             made[name] = (chain, key)
@@ -196,16 +198,18 @@ class Bench:
         entries = ",\n".join(f'{{ identity = "perf{i}@sp.example"; key_hex = "{key_of(self.key, i)}"; '
                              f'ae_ids = [ "Cperf{i}" ]; }}' for i in range(identities))
         self.write("credentials.conf", f"credentials = (\n{entries}\n);\n", 0o600)
-        certificates = named = ""
+        certificates = named = limit = ""
         if made:
             certificates = f"""certificates = ( {{ name = "perf"; chain_file = "{made['server'][0]}";
-  key_file = "{made['server'][1]}"; }} );\n"""
-            named = 'certificates = [ "perf" ]; '
+  key_file = "{made['server'][1]}"; }} );
+trust_anchors = ( {{ name = "perf"; file = "{made['ca'][0]}"; }} );\n"""
+            named = 'certificates = [ "perf" ]; client_certificates = "required"; trust_anchors = [ "perf" ]; '
+            limit = "associations_per_identity = 0; "  # one certificate serves all devices
         if version != "1.2":
             named += f'version_max = "{version}"; '
         config = self.write("sagate.conf", f"""
 process: {{ workers = 1; pin_workers = true; log_level = "warning"; state_directory = "{self.path('state')}"; }};
-limits: {{ requests_per_association = 64; associations = {associations}; association_idle_seconds = 864000; }};
+limits: {{ requests_per_association = 64; associations = {associations}; {limit}association_idle_seconds = 864000; }};
 upstreams = ( {{ name = "cse"; sp_id = "//sp.example"; cse_id = "/id-in"; requests = 4096;
   servers = ( {{ name = "one"; http = "127.0.0.1:{self.cse['http']}"; coap = "127.0.0.1:{self.cse['coap']}"; }} ); }} );
 {certificates}listeners = ( {{ name = "coaps"; transport = "dtls"; binding = "coap"; address = "127.0.0.1"; port = {ports['coaps']};
