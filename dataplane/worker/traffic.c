@@ -350,7 +350,8 @@ void traffic_establish(struct pending *pending)
         framework = FRAMEWORK_NONE; // it names nobody
     if (result != SAGATE_OK || proof != SAGATE_OK || (framework == FRAMEWORK_PSK && principal == NULL) ||
         !is_usable(pending, record)) {
-        refuse(pending, principal, record, STAT_HANDSHAKES_FAILED_CREDENTIAL);
+        refuse(pending, principal, record,
+               proof != SAGATE_OK ? STAT_HANDSHAKES_FAILED_CERTIFICATE : STAT_HANDSHAKES_FAILED_CREDENTIAL);
         return;
     }
     struct association *association = stream ? lifetime_stream(pending, framework, principal, record)
