@@ -4,6 +4,7 @@
 #include "dataplane/handshake/certificate.h"
 #include "dataplane/handshake/session.h"
 #include "tests/unit/handshake_rig.h"
+#include "tests/unit/tls_certificates.h"
 #include "tests/unit/tls_device_certificates.h"
 #include "tests/unit/unit.h"
 
@@ -35,8 +36,10 @@ enum { PROTOCOLS = sizeof protocols / sizeof *protocols };
 struct meeting {
     enum config_client_certificates wanted;
     const char *certificate; // NULL: none
+    const char *key;         // NULL: the right one
     const char *identity;    // NULL: no PSK
     bool any_suite;          // with an identity: offers suites with certificates as well
+    bool unknown;            // the identity
 };
 
 static struct rig_options listener_for(const struct protocol *protocol, enum config_client_certificates wanted)
@@ -68,9 +71,9 @@ static struct tls_client *meet(struct rig *rig, const struct protocol *protocol,
                                             .identity = meeting->identity,
                                             .key = slice_of(key_bytes, sizeof key_bytes),
                                             .certificate = meeting->certificate,
-                                            .certificate_key = tls_device_key};
+                                            .certificate_key = meeting->key != NULL ? meeting->key : tls_device_key};
     CU_ASSERT_EQUAL_FATAL(rig_open(rig, &options), SAGATE_OK);
-    rig->key = slice_of(key_bytes, sizeof key_bytes);
+    rig->key = slice_of(key_bytes, meeting->unknown ? 0 : sizeof key_bytes);
     struct tls_client *client = tls_client_new(&peer);
     CU_ASSERT_PTR_NOT_NULL_FATAL(client);
     if (!protocol->dtls)
@@ -170,6 +173,25 @@ static void expired_and_foreign_ones_are_refused(void)
     }
 }
 
+// Certificates are no secrets: what counts is the key.
+static void a_certificate_of_somebody_else_is_refused(void)
+{
+    static const enum config_client_certificates modes[] = {CONFIG_CLIENT_CERTIFICATES_OPTIONAL,
+                                                            CONFIG_CLIENT_CERTIFICATES_REQUIRED};
+    for (size_t i = 0; i < 2 * PROTOCOLS; i++) {
+        const struct meeting stolen = {
+            .wanted = modes[i / PROTOCOLS], .certificate = tls_device_ae, .key = tls_key_one};
+        struct rig rig;
+        struct tls_client *client = meet(&rig, &protocols[i % PROTOCOLS], &stolen);
+        CU_ASSERT_EQUAL(rig.server, SAGATE_EHANDSHAKE);
+        if (rig.cause != HANDSHAKE_CAUSE_CERTIFICATE)
+            printf("\n  %s: cause %d, client %d", protocols[i % PROTOCOLS].name, rig.cause, rig.client);
+        CU_ASSERT_EQUAL(rig.cause, HANDSHAKE_CAUSE_CERTIFICATE);
+        CU_ASSERT_PTR_NULL(rig.record);
+        part(&rig, client);
+    }
+}
+
 // A key proves an identity, so that no certificate is wanted besides (RFC 4279 2, RFC 8446 4.3.2).
 static void a_key_serves_instead(void)
 {
@@ -180,6 +202,31 @@ static void a_key_serves_instead(void)
     agrees(&meeting, FRAMEWORK_PSK);
     meeting.wanted = CONFIG_CLIENT_CERTIFICATES_OPTIONAL;
     agrees(&meeting, FRAMEWORK_PSK);
+}
+
+// (D)TLS 1.3: of two proofs that a peer offers, one is enough.
+static void a_certificate_serves_for_an_unknown_identity(void)
+{
+    struct meeting meeting = {.wanted = CONFIG_CLIENT_CERTIFICATES_REQUIRED,
+                              .certificate = tls_device_ae,
+                              .identity = "dev@sp.example",
+                              .unknown = true};
+    for (size_t i = 1; i < PROTOCOLS; i += 2) {
+        struct rig rig;
+        struct tls_client *client = meet(&rig, &protocols[i], &meeting);
+        CU_ASSERT_EQUAL(rig.server, SAGATE_DONE);
+        CU_ASSERT_EQUAL(rig.framework, FRAMEWORK_CERTIFICATE);
+        CU_ASSERT_TRUE(rig_echo(&rig, client, 10));
+        part(&rig, client);
+    }
+    meeting.certificate = NULL;
+    for (size_t i = 1; i < PROTOCOLS; i += 2) {
+        struct rig rig;
+        struct tls_client *client = meet(&rig, &protocols[i], &meeting);
+        CU_ASSERT_EQUAL(rig.server, SAGATE_EHANDSHAKE);
+        CU_ASSERT_EQUAL(rig.cause, HANDSHAKE_CAUSE_CERTIFICATE);
+        part(&rig, client);
+    }
 }
 
 static const char *chain_of(const char *leaf)
@@ -438,7 +485,9 @@ static const struct unit_test tests[] = {
     {"none is asked for unless the listener says so", none_is_asked_for_unless_the_listener_says_so},
     {"without a certificate", without_a_certificate},
     {"expired and foreign ones are refused", expired_and_foreign_ones_are_refused},
+    {"a certificate of somebody else is refused", a_certificate_of_somebody_else_is_refused},
     {"a key serves instead", a_key_serves_instead},
+    {"a certificate serves for an unknown identity", a_certificate_serves_for_an_unknown_identity},
     {"issuers below the anchor", issuers_below_the_anchor},
     {"issuers of others do not count", issuers_of_others_do_not_count},
     {"tickets do not stand for certificates", tickets_do_not_stand_for_certificates},
