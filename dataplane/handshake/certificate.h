@@ -10,9 +10,8 @@
 // Makes the principal of a certificate (DER) that was verified. From its subjectAltName:
 //   AE-ID   uniformResourceIdentifier "SCHEME://SP/S…" or "SCHEME://SP/CSE/C…" with the SP-ID, and for the latter the
 //           CSE-ID, of an upstream; several are allowed
-//   CSE-ID  dNSName "CSE.IN-CSE.SP", the public domain name of a CSE below that of an upstream (TS-0001 6.5.1.1);
-//   looked
-//           at when there is no AE-ID, since a CSE may do more than an AE
+//   CSE-ID  dNSName "CSE.IN-CSE.SP", the public domain name of a CSE below that of an upstream (TS-0001 6.5.1.1); it
+//           is looked at when there is no AE-ID, since a CSE may do more than an AE
 // Credential-ID: "33-" (AE-ID) or "32-" (CSE-ID) and the SHA-256 of the certificate in hexadecimal (TS-0003 10.4).
 // expires_at: notAfter. An AE-ID that is not one at every upstream belongs to those where it is.
 // SAGATE_OK with *principal the caller's, NULL when the certificate names nobody; SAGATE_EMALFORMED, SAGATE_ENOMEM.

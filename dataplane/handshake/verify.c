@@ -46,8 +46,7 @@ void verify_begin(struct leaf *leaf)
 void verify_end(struct leaf *leaf)
 {
     noting = NULL;
-    // The library would keep them as anchors, also when they have expired (RFC 5280 6.1 wants the whole path each
-    // time).
+    // The library would keep them as anchors, also when they have expired (RFC 5280 6.1: the whole path each time).
     if (leaf->issuers != NULL)
         (void)wolfSSL_CertManagerUnloadIntermediateCerts(leaf->issuers);
     leaf->issuers = NULL;

@@ -4,6 +4,7 @@
 #include "dataplane/handshake/certificate.h"
 #include "dataplane/handshake/session.h"
 #include "tests/unit/handshake_rig.h"
+#include "tests/unit/tls_certificates.h"
 #include "tests/unit/tls_device_certificates.h"
 #include "tests/unit/unit.h"
 
@@ -35,8 +36,10 @@ enum { PROTOCOLS = sizeof protocols / sizeof *protocols };
 struct meeting {
     enum config_client_certificates wanted;
     const char *certificate; // NULL: none
+    const char *key;         // NULL: the right one
     const char *identity;    // NULL: no PSK
     bool any_suite;          // with an identity: offers suites with certificates as well
+    bool unknown;            // the identity
 };
 
 static struct rig_options listener_for(const struct protocol *protocol, enum config_client_certificates wanted)
@@ -68,9 +71,9 @@ static struct tls_client *meet(struct rig *rig, const struct protocol *protocol,
                                             .identity = meeting->identity,
                                             .key = slice_of(key_bytes, sizeof key_bytes),
                                             .certificate = meeting->certificate,
-                                            .certificate_key = tls_device_key};
+                                            .certificate_key = meeting->key != NULL ? meeting->key : tls_device_key};
     CU_ASSERT_EQUAL_FATAL(rig_open(rig, &options), SAGATE_OK);
-    rig->key = slice_of(key_bytes, sizeof key_bytes);
+    rig->key = slice_of(key_bytes, meeting->unknown ? 0 : sizeof key_bytes);
     struct tls_client *client = tls_client_new(&peer);
     CU_ASSERT_PTR_NOT_NULL_FATAL(client);
     if (!protocol->dtls)
@@ -170,6 +173,25 @@ static void expired_and_foreign_ones_are_refused(void)
     }
 }
 
+// Certificates are no secrets: what counts is the key.
+static void a_certificate_of_somebody_else_is_refused(void)
+{
+    static const enum config_client_certificates modes[] = {CONFIG_CLIENT_CERTIFICATES_OPTIONAL,
+                                                            CONFIG_CLIENT_CERTIFICATES_REQUIRED};
+    for (size_t i = 0; i < 2 * PROTOCOLS; i++) {
+        const struct meeting stolen = {
+            .wanted = modes[i / PROTOCOLS], .certificate = tls_device_ae, .key = tls_key_one};
+        struct rig rig;
+        struct tls_client *client = meet(&rig, &protocols[i % PROTOCOLS], &stolen);
+        CU_ASSERT_EQUAL(rig.server, SAGATE_EHANDSHAKE);
+        if (rig.cause != HANDSHAKE_CAUSE_CERTIFICATE)
+            printf("\n  %s: cause %d, client %d", protocols[i % PROTOCOLS].name, rig.cause, rig.client);
+        CU_ASSERT_EQUAL(rig.cause, HANDSHAKE_CAUSE_CERTIFICATE);
+        CU_ASSERT_PTR_NULL(rig.record);
+        part(&rig, client);
+    }
+}
+
 // A key proves an identity, so that no certificate is wanted besides (RFC 4279 2, RFC 8446 4.3.2).
 static void a_key_serves_instead(void)
 {
@@ -180,6 +202,31 @@ static void a_key_serves_instead(void)
     agrees(&meeting, FRAMEWORK_PSK);
     meeting.wanted = CONFIG_CLIENT_CERTIFICATES_OPTIONAL;
     agrees(&meeting, FRAMEWORK_PSK);
+}
+
+// (D)TLS 1.3: of two proofs that a peer offers, one is enough.
+static void a_certificate_serves_for_an_unknown_identity(void)
+{
+    struct meeting meeting = {.wanted = CONFIG_CLIENT_CERTIFICATES_REQUIRED,
+                              .certificate = tls_device_ae,
+                              .identity = "dev@sp.example",
+                              .unknown = true};
+    for (size_t i = 1; i < PROTOCOLS; i += 2) {
+        struct rig rig;
+        struct tls_client *client = meet(&rig, &protocols[i], &meeting);
+        CU_ASSERT_EQUAL(rig.server, SAGATE_DONE);
+        CU_ASSERT_EQUAL(rig.framework, FRAMEWORK_CERTIFICATE);
+        CU_ASSERT_TRUE(rig_echo(&rig, client, 10));
+        part(&rig, client);
+    }
+    meeting.certificate = NULL;
+    for (size_t i = 1; i < PROTOCOLS; i += 2) {
+        struct rig rig;
+        struct tls_client *client = meet(&rig, &protocols[i], &meeting);
+        CU_ASSERT_EQUAL(rig.server, SAGATE_EHANDSHAKE);
+        CU_ASSERT_EQUAL(rig.cause, HANDSHAKE_CAUSE_CERTIFICATE);
+        part(&rig, client);
+    }
 }
 
 static const char *chain_of(const char *leaf)
@@ -221,45 +268,123 @@ static void issuers_of_others_do_not_count(void)
     part(&rig, client);
 }
 
+// ---- tickets ----
+
+// What follows a handshake of DTLS 1.3: the client reads the ticket, and acknowledges it.
+static void take_ticket(struct rig *rig, struct tls_client *client)
+{
+    static uint8_t out[RECORD_PLAINTEXT_MAX];
+    uint8_t byte;
+    int status;
+    rig_server_to_client(rig, client);
+    (void)tls_client_read(client, &byte, 1);
+    rig_client_to_server(rig, client);
+    (void)record_open(rig->record, out, sizeof out, &status);
+    rig_server_to_client(rig, client);
+}
+
+// One peer and one listener, which gives tickets; `session` is what the peer has of an earlier time, and is replaced by
+// what it has now.
+static void meet_again(struct rig *rig, const struct protocol *protocol, const struct meeting *meeting,
+                       WOLFSSL_SESSION **session)
+{
+    static const uint8_t secret[HANDSHAKE_TICKET_SECRET] = {7};
+    const struct rig_options options = listener_for(protocol, meeting->wanted);
+    const struct tls_client_options peer = {.dtls = protocol->dtls,
+                                            .tls13 = protocol->tls13,
+                                            .ciphers = ciphers_for(protocol, meeting),
+                                            .identity = meeting->identity,
+                                            .key = slice_of(key_bytes, sizeof key_bytes),
+                                            .certificate = meeting->certificate,
+                                            .certificate_key = tls_device_key};
+    CU_ASSERT_EQUAL_FATAL(rig_open(rig, &options), SAGATE_OK);
+    CU_ASSERT_EQUAL_FATAL(handshake_contexts_tickets(rig->contexts, secret, 7200), SAGATE_OK);
+    rig->key = slice_of(key_bytes, sizeof key_bytes);
+    struct tls_client *client = tls_client_new(&peer);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(client);
+    (void)wolfSSL_UseSessionTicket(tls_client_object(client));
+    if (*session != NULL)
+        CU_ASSERT_EQUAL(wolfSSL_set_session(tls_client_object(client), *session), WOLFSSL_SUCCESS);
+    if (!protocol->dtls)
+        CU_ASSERT_EQUAL_FATAL(rig_accept(rig), SAGATE_OK);
+    rig_run(rig, client);
+    wolfSSL_SESSION_free(*session);
+    *session = NULL;
+    if (rig->record != NULL) {
+        if (protocol->dtls)
+            take_ticket(rig, client);
+        CU_ASSERT_TRUE(rig_echo(rig, client, 10));
+        *session = wolfSSL_get1_session(tls_client_object(client));
+    }
+    tls_client_free(client);
+}
+
 // A ticket carries no certificate, so it opens nothing where certificates are asked for.
 static void tickets_do_not_stand_for_certificates(void)
 {
-    static const uint8_t secret[HANDSHAKE_TICKET_SECRET] = {7};
     static const char *const shown[] = {tls_device_ae, NULL};
-    for (size_t i = 0; i < 4; i++) {
-        const struct protocol *protocol = &protocols[i % 2];
-        const char *certificate = shown[i / 2];
-        const struct rig_options options = listener_for(protocol, CONFIG_CLIENT_CERTIFICATES_OPTIONAL);
-        const struct meeting meeting = {.certificate = certificate};
-        const struct tls_client_options peer = {.tls13 = protocol->tls13,
-                                                .ciphers = ciphers_for(protocol, &meeting),
-                                                .certificate = certificate,
-                                                .certificate_key = tls_device_key};
+    for (size_t i = 0; i < 2 * (size_t)PROTOCOLS; i++) {
+        const struct meeting meeting = {.wanted = CONFIG_CLIENT_CERTIFICATES_OPTIONAL,
+                                        .certificate = shown[i / PROTOCOLS]};
         WOLFSSL_SESSION *session = NULL;
-        struct rig rig;
-        CU_ASSERT_EQUAL_FATAL(rig_open(&rig, &options), SAGATE_OK);
-        CU_ASSERT_EQUAL(handshake_contexts_tickets(rig.contexts, secret, 7200), SAGATE_OK);
         for (int time = 0; time < 2; time++) {
-            struct tls_client *client = tls_client_new(&peer);
-            CU_ASSERT_PTR_NOT_NULL_FATAL(client);
-            (void)wolfSSL_UseSessionTicket(tls_client_object(client));
-            if (session != NULL)
-                (void)wolfSSL_set_session(tls_client_object(client), session);
-            CU_ASSERT_EQUAL_FATAL(rig_accept(&rig), SAGATE_OK);
-            rig_run(&rig, client);
+            struct rig rig;
+            meet_again(&rig, &protocols[i % PROTOCOLS], &meeting, &session);
             CU_ASSERT_EQUAL(rig.server, SAGATE_DONE);
             CU_ASSERT_FALSE(rig.resumed);
-            CU_ASSERT_EQUAL(rig.framework, certificate != NULL ? FRAMEWORK_CERTIFICATE : FRAMEWORK_NONE);
-            CU_ASSERT_TRUE(rig_echo(&rig, client, 10));
-            if (session == NULL)
-                session = wolfSSL_get1_session(tls_client_object(client));
-            tls_client_free(client);
-            record_free(rig.record);
-            rig.record = NULL;
-            (void)rig_drop_sent(&rig);
+            CU_ASSERT_EQUAL(rig.framework, meeting.certificate != NULL ? FRAMEWORK_CERTIFICATE : FRAMEWORK_NONE);
+            rig_close(&rig);
         }
         wolfSSL_SESSION_free(session);
+    }
+}
+
+// A ticket does stand for a key, also where else a certificate is demanded.
+static void tickets_stand_for_keys(void)
+{
+    static const enum config_client_certificates wanted[] = {CONFIG_CLIENT_CERTIFICATES_OPTIONAL,
+                                                             CONFIG_CLIENT_CERTIFICATES_REQUIRED};
+    for (size_t i = 0; i < 4 * (size_t)PROTOCOLS; i++) {
+        const struct meeting meeting = {
+            .wanted = wanted[i / PROTOCOLS % 2], .identity = "dev", .any_suite = i / PROTOCOLS >= 2};
+        WOLFSSL_SESSION *session = NULL;
+        for (int time = 0; time < 3; time++) {
+            struct rig rig;
+            meet_again(&rig, &protocols[i % PROTOCOLS], &meeting, &session);
+            CU_ASSERT_EQUAL(rig.server, SAGATE_DONE);
+            CU_ASSERT_EQUAL(rig.resumed, time > 0);
+            CU_ASSERT_EQUAL(rig.framework, FRAMEWORK_PSK);
+            CU_ASSERT_EQUAL(rig.certificate_len, 0);
+            rig_close(&rig);
+        }
+        wolfSSL_SESSION_free(session);
+    }
+}
+
+// What was good where nobody was asked is not once certificates are: with a certificate, a key, and neither.
+static void tickets_end_when_certificates_are_asked_for(void)
+{
+    static const enum framework frameworks[] = {FRAMEWORK_CERTIFICATE, FRAMEWORK_PSK, FRAMEWORK_NONE};
+    for (size_t i = 0; i < 3 * (size_t)PROTOCOLS; i++) {
+        const struct protocol *protocol = &protocols[i % PROTOCOLS];
+        enum framework framework = frameworks[i / PROTOCOLS];
+        struct meeting meeting = {.certificate = framework == FRAMEWORK_CERTIFICATE ? tls_device_ae : NULL,
+                                  .identity = framework == FRAMEWORK_PSK ? "dev" : NULL};
+        WOLFSSL_SESSION *session = NULL;
+        struct rig rig;
+        meet_again(&rig, protocol, &meeting, &session);
+        CU_ASSERT_EQUAL(rig.server, SAGATE_DONE);
         rig_close(&rig);
+        meet_again(&rig, protocol, &meeting, &session);
+        CU_ASSERT_TRUE(rig.resumed);
+        rig_close(&rig);
+        meeting.wanted = CONFIG_CLIENT_CERTIFICATES_REQUIRED;
+        meet_again(&rig, protocol, &meeting, &session);
+        CU_ASSERT_FALSE(rig.resumed);
+        CU_ASSERT_EQUAL(rig.server, framework == FRAMEWORK_NONE ? SAGATE_EHANDSHAKE : SAGATE_DONE);
+        CU_ASSERT_EQUAL(rig.framework, framework);
+        rig_close(&rig);
+        wolfSSL_SESSION_free(session);
     }
 }
 
@@ -438,10 +563,14 @@ static const struct unit_test tests[] = {
     {"none is asked for unless the listener says so", none_is_asked_for_unless_the_listener_says_so},
     {"without a certificate", without_a_certificate},
     {"expired and foreign ones are refused", expired_and_foreign_ones_are_refused},
+    {"a certificate of somebody else is refused", a_certificate_of_somebody_else_is_refused},
     {"a key serves instead", a_key_serves_instead},
+    {"a certificate serves for an unknown identity", a_certificate_serves_for_an_unknown_identity},
     {"issuers below the anchor", issuers_below_the_anchor},
     {"issuers of others do not count", issuers_of_others_do_not_count},
     {"tickets do not stand for certificates", tickets_do_not_stand_for_certificates},
+    {"tickets stand for keys", tickets_stand_for_keys},
+    {"tickets end when certificates are asked for", tickets_end_when_certificates_are_asked_for},
     {"anchors must be authorities", anchors_must_be_authorities},
     {"an AE certificate names its AE", an_ae_certificate_names_its_ae},
     {"a CSE certificate names its CSE", a_cse_certificate_names_its_cse},
