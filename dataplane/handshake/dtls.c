@@ -213,7 +213,7 @@ static enum handshake_first reject(const struct first *first, uint8_t alert)
 
 // Tickets are looked at only behind a good cookie: before it the library's question about one is answered with no, and
 // what is not held was found to have none.
-static enum handshake_first judge(struct first *first, struct slice peer, struct handshake **handshake)
+static enum handshake_first judge(const struct first *first, struct slice peer, struct handshake **handshake)
 {
     const struct peek_hello *hello = &first->hello;
     bool tls13 = first->tls13;

@@ -175,7 +175,7 @@ int dtls_unpark(struct handshake *handshake);
 int offer_take(struct handshake *handshake, const struct peek_hello *hello, bool tls13);
 // The identity of the ticket is not to be had: the handshake goes on as if there were no ticket.
 int offer_refuse_ticket(struct handshake *handshake);
-// False when no ticket can be in it that is ours and not forged: neither needs the hello to be held.
+// False when the hello surely has no ticket of ours, by the shape of what it has.
 bool offer_may_have_ticket(const struct handshake_contexts *contexts, const struct peek_hello *hello, bool tls13);
 // The best suite of (D)TLS 1.3 that the hello offers and that an external PSK goes with: NULL when there is none.
 const char *offer_suite_for_psk(const struct peek_hello *hello);

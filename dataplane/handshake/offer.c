@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "common/secret.h"
 #include "dataplane/handshake/internal.h"
+#include "dataplane/record/tls.h"
 
 enum { SUITE_AT = 2 }; // where the library's session names the suite, after the version
 
@@ -53,20 +54,22 @@ bool offer_may_have_ticket(const struct handshake_contexts *contexts, const stru
     return contexts->tickets.lifetime > 0 && tickets_shaped(ticket_in(hello, tls13));
 }
 
-// DTLS 1.3: a peer must refuse a ServerHello with another suite than the HelloRetryRequest had (RFC 8446 4.1.4). That
-// was named without a look at the ticket, and is its own as long as the peer offers the same suites.
-static bool fits_retry(const struct handshake *handshake, const struct ticket *ticket)
+// Whether the peer can go on with the ticket's suite: it offers it, and (DTLS 1.3) the HelloRetryRequest has named no
+// other, which it would have to refuse (RFC 8446 4.1.4). That was named without a look at the ticket, and is its own as
+// long as the peer offers the same suites.
+static bool suite_fits(const struct handshake *handshake, const struct peek_hello *hello, const struct ticket *ticket)
 {
-    const uint8_t *suite = ticket->bytes + SUITE_AT;
-    return handshake->retry_suite == 0 || handshake->retry_suite == (suite[0] << 8 | suite[1]);
+    uint16_t suite = (uint16_t)tls_get(ticket->bytes + SUITE_AT, 2);
+    return peek_offers(hello, suite) && (handshake->retry_suite == 0 || handshake->retry_suite == suite);
 }
 
 // A ticket that opens goes before a PSK. The identity that it carries is asked for as if it had been peeked, so that
 // nobody resumes what would not be established anew. One without an identity must not keep a peer from proving its own,
 // nor stand for a certificate.
-static int begin_with_ticket(struct handshake *handshake, struct slice bytes)
+static int begin_with_ticket(struct handshake *handshake, const struct peek_hello *hello, bool tls13)
 {
     struct ticket ticket;
+    struct slice bytes = ticket_in(hello, tls13);
     struct slice binding = slice_of(handshake->listener->binding, sizeof handshake->listener->binding);
     if (tickets_open(&handshake->contexts->tickets, binding, bytes, clock_wall(), &ticket) != SAGATE_OK)
         return begin(handshake);
@@ -74,7 +77,7 @@ static int begin_with_ticket(struct handshake *handshake, struct slice bytes)
     int rc;
     handshake->ticket_key = ticket.proof.key;
     bool asked = handshake->listener->client_certificates != CONFIG_CLIENT_CERTIFICATES_NONE;
-    handshake->ticket = fits_retry(handshake, &ticket) && (proven || (handshake->psk_suite == NULL && !asked));
+    handshake->ticket = suite_fits(handshake, hello, &ticket) && (proven || (handshake->psk_suite == NULL && !asked));
     if (handshake->ticket && proven) {
         handshake->hello_parked = true;
         rc = handshake_park(handshake, ticket.proof.identity);
@@ -99,6 +102,6 @@ int offer_take(struct handshake *handshake, const struct peek_hello *hello, bool
     if (tls13 && handshake->listener->psk && hello->psk_identity.data != NULL)
         choose_external(handshake, hello);
     if (offer_may_have_ticket(handshake->contexts, hello, tls13))
-        return begin_with_ticket(handshake, ticket_in(hello, tls13));
+        return begin_with_ticket(handshake, hello, tls13);
     return begin(handshake);
 }

@@ -37,10 +37,13 @@ static uint32_t period_at(const struct tickets *tickets, int64_t now)
     return (uint32_t)((uint64_t)now / tickets->lifetime) + 1;
 }
 
-static bool make_key(const struct tickets *tickets, uint32_t period, uint8_t key[AEAD_KEY_MAX])
+// The nonce, which is random, goes into the key as well: all workers seal with the secret, and in a long period they
+// could make more tickets than one key may see random nonces (2^32, NIST SP 800-38D 8.3).
+static bool make_key(const struct tickets *tickets, uint32_t period, const uint8_t *nonce, uint8_t key[AEAD_KEY_MAX])
 {
-    uint8_t info[20] = "session ticket";
-    tls_put(info + 16, period, 4);
+    uint8_t info[16 + PERIOD + NONCE] = "session ticket";
+    tls_put(info + 16, period, PERIOD);
+    memcpy(info + 16 + PERIOD, nonce, NONCE);
     return wc_HKDF(WC_SHA256, tickets->secret, TICKETS_SECRET, NULL, 0, info, sizeof info, key, AEAD_KEY_MAX) == 0;
 }
 
@@ -60,7 +63,7 @@ static int run(const struct tickets *tickets, struct slice binding, uint32_t per
 {
     uint8_t key[AEAD_KEY_MAX];
     uint8_t additional[ADDITIONAL_MAX];
-    if (binding.len > ADDITIONAL_MAX - PERIOD || !make_key(tickets, period, key))
+    if (binding.len > ADDITIONAL_MAX - PERIOD || !make_key(tickets, period, nonce, key))
         return SAGATE_EINTERNAL;
     tls_put(additional, period, PERIOD);
     memcpy(additional + PERIOD, binding.data, binding.len);

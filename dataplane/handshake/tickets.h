@@ -23,7 +23,7 @@ enum {
 
 struct tickets {
     const uint8_t *secret; // TICKETS_SECRET bytes
-    uint32_t lifetime;     // seconds that a ticket is good for; a key is made for each such period
+    uint32_t lifetime;     // seconds that a ticket is good for; keys are of such a period
 };
 
 // The parts of a ticket as the library keeps them: name, IV, body, MAC. The key takes four bytes of the name, twelve of

@@ -332,7 +332,8 @@ static bool is_same(const struct config_upstream *upstream, struct slice a, stru
     char absolute_a[ONEM2M_ABSOLUTE_MAX];
     char absolute_b[ONEM2M_ABSOLUTE_MAX];
     // All forms of an identifier end alike, so that most need no closer look.
-    if (!slice_equal(last_segment(a), last_segment(b)))
+    if (a.len == 0 || b.len == 0 || a.data[a.len - 1] != b.data[b.len - 1] ||
+        !slice_equal(last_segment(a), last_segment(b)))
         return false;
     if (slice_equal(a, b) || slice_equal(bare(upstream, a), bare(upstream, b)))
         return true;

@@ -205,6 +205,8 @@ static int open_one(struct fold *fold, const struct dtls12_record *record, uint8
         return SAGATE_EGONE;
     case DTLS12_EXHAUSTED:
         return SAGATE_EGONE;
+    case DTLS12_FORGED: // so is what came with it: a datagram counts once
+        return SAGATE_EMALFORMED;
     default:
         return SAGATE_ERECORD;
     }

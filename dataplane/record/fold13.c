@@ -356,6 +356,8 @@ static int judge(struct fold *fold, enum dtls13_verdict verdict, const struct dt
         return SAGATE_EGONE;
     case DTLS13_EXHAUSTED:
         return SAGATE_EGONE;
+    case DTLS13_FORGED: // so is what came with it: a datagram counts once
+        return SAGATE_EMALFORMED;
     case DTLS13_EARLIER:
         return repeat_ack(fold);
     default:

@@ -35,7 +35,8 @@ int record_keep(struct record *record);
 //   SAGATE_OK       bytes were returned
 //   SAGATE_AGAIN    nothing more to open
 //   SAGATE_DONE     close_notify: the peer has ended the association
-//   SAGATE_ERECORD  a record was dropped (DTLS: not authentic, replayed, unknown epoch); go on
+//   SAGATE_ERECORD  a record was dropped (DTLS: not authentic, and the rest of its datagram with it; replayed; of an
+//                   unknown epoch); go on
 //   SAGATE_EGONE    the association is broken (TLS bad record or renegotiation attempt, fatal alert, a limit of the
 //                   AEAD is reached): end it
 size_t record_open(struct record *record, uint8_t *out, size_t cap, int *status);

@@ -343,6 +343,14 @@ static int fail(struct stream *stream, uint8_t description)
     return SAGATE_EGONE;
 }
 
+// The end in order, where the peer did nothing wrong.
+static int leave(struct stream *stream)
+{
+    stream_close(stream);
+    stream->dead = true;
+    return SAGATE_EGONE;
+}
+
 // Keys of one direction, as they are now, to the kernel: results of io_stream_kernel_tls.
 static int kernel_keys(struct stream *stream, bool out)
 {
@@ -489,7 +497,7 @@ static int judge_message13(struct stream *stream, const uint8_t *data, size_t le
         return fail(stream, ALERT_ILLEGAL_PARAMETER);
     int rc = follow_key_update(stream, data[at] == 1);
     if (rc == SAGATE_EUNSUPPORTED)
-        return SAGATE_EGONE; // the end is told by close_notify
+        return leave(stream);
     return rc == SAGATE_OK ? SAGATE_AGAIN : fail(stream, ALERT_INTERNAL_ERROR);
 }
 
@@ -554,9 +562,9 @@ int stream_control(struct stream *stream, uint8_t type, const uint8_t *data, siz
         return SAGATE_AGAIN;
     int rc = judge(stream, type, data, &len);
     // A kernel that takes new keys gives nothing more before it has them, so that the rest of a KeyUpdate that comes in
-    // pieces would never be seen. The end is told by close_notify.
+    // pieces would never be seen.
     bool stuck = rc == SAGATE_AGAIN && stream->key_update_at > 0 && stream->kernel->support->rekey;
-    return stuck ? SAGATE_EGONE : rc;
+    return stuck ? leave(stream) : rc;
 }
 
 // The kernel opens: what was handed over is data.

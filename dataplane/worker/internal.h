@@ -155,7 +155,8 @@ struct lifetime_item { // a stream, or a slot
     struct association *association;
     store_slot slot;
 };
-// The association of a slot, at hand. NULL: memory is short, its listener is gone, or its state is of no use.
+// The association of a slot, at hand. NULL: memory is short, its listener is gone, or its state was of no use, and the
+// slot is free.
 struct association *lifetime_wake(struct worker *worker, store_slot slot);
 // Nothing is under way for a DTLS association: it may leave the hand any time from now on.
 void lifetime_rest(struct association *association);
@@ -166,6 +167,7 @@ void lifetime_release(struct worker *worker, store_slot slot);
 void lifetime_end_slot(struct worker *worker, store_slot slot, enum stat_id reason);
 struct association *lifetime_find(struct worker *worker, uint64_t id); // only if it is at hand
 void lifetime_run(struct worker *worker); // some of what the store's wheel has due, and a timer for more
+void lifetime_look_sooner(struct worker *worker, store_slot slot); // where the limits allow it less time now
 void lifetime_due(struct timer *timer, void *context, uint64_t now_ms);
 void lifetime_tick(struct worker *worker);
 // An association for a handshake that is done; takes record and principal over. NULL: no room or no memory, and both

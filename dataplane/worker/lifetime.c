@@ -162,8 +162,10 @@ struct association *lifetime_wake(struct worker *worker, store_slot slot)
     const struct record_place place = {.flight = &head->flight, .keys = store_keys(worker->store, slot)};
     const struct handshake_sink sink = datagram_sink(association);
     association->record = record_resume((enum record_kind)head->kind, &place, &sink);
-    if (association->record == NULL) {
+    if (association->record == NULL) { // an earlier process died while it changed the keys
         lifetime_free(association);
+        worker_count(worker, STAT_ASSOCIATIONS_LOST, 1);
+        lifetime_release(worker, slot);
         return NULL;
     }
     return association;
@@ -182,6 +184,8 @@ void lifetime_end_slot(struct worker *worker, store_slot slot, enum stat_id reas
         traffic_end(association, reason);
         return;
     }
+    if (store_head(worker->store, slot) == NULL)
+        return;
     worker_count(worker, reason, 1);
     lifetime_release(worker, slot);
 }
@@ -271,6 +275,15 @@ static uint32_t look_at_slot(void *context, store_slot slot, uint32_t now_s)
     lifetime_end_slot(worker, slot,
                       is_expired(expires_at) ? STAT_ASSOCIATIONS_ENDED_REVOKED : STAT_ASSOCIATIONS_ENDED_IDLE);
     return 0;
+}
+
+void lifetime_look_sooner(struct worker *worker, store_slot slot)
+{
+    const struct slot *head = store_head(worker->store, slot);
+    uint32_t now_s = (uint32_t)(worker->now_ms / 1000);
+    uint32_t at_s = now_s + slot_left(worker, head, slot_expiry(worker, slot), now_s);
+    if (at_s < head->look_s)
+        store_look_at(worker->store, slot, at_s);
 }
 
 void lifetime_run(struct worker *worker)

@@ -150,7 +150,8 @@ static void point_at(struct worker *worker, const struct config *config)
     association_each(worker->associations, point_association_at, &(struct point){worker, config});
 }
 
-// Ends, in pieces, the associations in the store whose listener is gone, and gives its number up then.
+// Goes through the store in pieces after a change of the configuration: associations whose listener is gone end, and
+// its number is given up then; others may have less time than before.
 static void end_gone(struct timer *timer, void *context, uint64_t now_ms)
 {
     struct worker *worker = context;
@@ -159,6 +160,8 @@ static void end_gone(struct timer *timer, void *context, uint64_t now_ms)
     while ((slot = store_walk(worker->store, &worker->gone, &budget)) != 0) {
         if (worker->numbered[store_head(worker->store, slot)->listener] == NULL)
             lifetime_end_slot(worker, slot, STAT_ASSOCIATIONS_ENDED_OPERATOR);
+        else
+            lifetime_look_sooner(worker, slot);
     }
     if (worker->gone != 0)
         timer_set(worker->wheel, timer, now_ms + 1);

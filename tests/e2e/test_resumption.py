@@ -1,10 +1,12 @@
 # Session tickets: TLS sessions resumed by OpenSSL and GnuTLS, DTLS sessions by wolfSSL, and what a ticket is not good for.
 # SPDX-License-Identifier: GPL-3.0-or-later
 import contextlib
+import os
+import signal
 
-from clients import Closed
+from clients import Closed, Timeout
 from lib import Credential, DEV1, DEV2, Sagate, check, equal, gnutls_psk, need, openssl_certificate
-from peers import Row, wolfssl_client
+from peers import Row, coap_answers_in, coap_request, openssl_argv, openssl_once, wolfssl_client
 
 SUITES = (("-tls1_2", "PSK-AES128-GCM-SHA256"), ("-tls1_2", "PSK-AES128-CBC-SHA256"),
           ("-tls1_3", "TLS_AES_128_GCM_SHA256"))
@@ -79,6 +81,40 @@ def test_removed_identity(t):
     equal(resumed(s), 0)
 
 
+def test_replaced_key(t):
+    """Who has the old key is out, whatever ticket it has kept."""
+    s = Sagate(t)
+    for version, cipher in SUITES:
+        old = Credential("new@sp.example", "key-that-was-lost", ["Cnew"])
+        new = Credential("new@sp.example", "key-in-its-place", ["Cnew"])
+        s.command("identities add", identity=old.identity, key_hex=old.hex, ae_ids=["Cnew"])
+        use = keep_session(s, t, version, cipher, old, "Cnew")
+        s.ctl("identities", "remove", old.identity)
+        s.command("identities add", identity=new.identity, key_hex=new.hex, ae_ids=["Cnew"])
+        with s.tls(old, version=version, cipher=cipher, extra=use) as stream:
+            try:
+                check(who(stream, "Cnew") != 2000, "the old key resumes")
+            except AssertionError as closed:
+                check("closed" in str(closed) or "ended" in str(closed), closed)
+        with s.tls(new, version=version, cipher=cipher, extra=use) as stream:
+            equal(who(stream, "Cnew"), 2000, cipher)
+        s.ctl("identities", "remove", new.identity)
+    equal(resumed(s), 0)
+
+
+def test_killed_data_process(t):
+    """The next one takes the tickets of the one that was killed."""
+    s = Sagate(t, overrides={"process": {"workers": 2}})
+    sessions = [keep_session(s, t, version, cipher) for version, cipher in SUITES]
+    before = s.pids()["data"]
+    os.kill(before, signal.SIGKILL)
+    for count, ((version, cipher), use) in enumerate(zip(SUITES, sessions), 1):
+        with s.tls(DEV1, version=version, cipher=cipher, extra=use) as stream:
+            equal(who(stream), 2000, f"resumed {cipher}")
+        equal(resumed(s), count, cipher)
+    check(s.pids()["data"] != before, "the data process was not killed")
+
+
 def test_next_process_and_off(t):
     s = Sagate(t, overrides={"process": {"workers": 2}})
     use = keep_session(s, t, *SUITES[2])
@@ -116,19 +152,23 @@ def test_dtls(t):
 
 
 def test_dtls_removed_identity(t):
+    need("openssl")
     s = Sagate(t)
-    for version, suite in DTLS_SUITES:
+    for number, suite in enumerate(("PSK-AES128-CCM8", "PSK-AES128-GCM-SHA256")):
         new = Credential("new@sp.example", "key-of-the-new-identity", ["Cnew"])
+        session, request = t.dir / f"{suite}.session", coap_request(f"{number}.removed")
+        argv = openssl_argv(s, Row("OpenSSL", "DTLS1.2", suite, new)) + ["-nocommands"]
         s.command("identities add", identity=new.identity, key_hex=new.hex, ae_ids=["Cnew"])
-        with contextlib.closing(wolfssl_client(t, s, Row("wolfSSL", version, suite, new, resume=True))) as client:
-            equal(ask(client, "Cnew"), 2000, f"first {suite}")
-            s.ctl("identities", "remove", new.identity)
-            try:  # the client ends with its association, which may be now or when it says something
-                client.send(b"!reconnect")
-                equal(ask(client, "Cnew", 4), None, f"a removed identity resumes {suite}")
-            except Closed:
-                pass
-    equal(resumed(s), 0)
+        for extra in (["-sess_out", session], ["-sess_in", session]):
+            openssl_once(t, argv + extra, request, lambda out: coap_answers_in(out, request))
+        equal(resumed(s), number + 1, suite)
+        s.ctl("identities", "remove", new.identity)
+        try:
+            openssl_once(t, argv + ["-sess_in", session], request, lambda out: coap_answers_in(out, request))
+            raise AssertionError("a removed identity resumes")
+        except (Closed, Timeout):
+            pass
+        equal(resumed(s), number + 1, suite)
 
 
 def test_dtls_off(t):

@@ -141,7 +141,7 @@ def test_coap_failures(t):
 
 
 def test_lost_datagrams_towards_the_cse(t):
-    s = Sagate(t, upstream={"request_milliseconds": 12000, "coap_health": "none"})
+    s = Sagate(t, upstream={"request_milliseconds": 12000, "coap_health": "none", "http_health": "none"})
     with s.dtls(DEV1) as client:
         s.cse.mode(fail="never", count=1)
         answer = client.request("get", "cse-in", origin="Cdev1", rqi="lost", seconds=12)

@@ -377,6 +377,74 @@ static void tickets_of_another_suite_give_way(void)
     wolfSSL_SESSION_free(session);
 }
 
+// DTLS 1.2: the ticket opens, but the peer no longer offers its suite.
+static void peers_with_another_suite_begin_in_full(void)
+{
+    for (size_t i = CCM8; i <= GCM; i++) {
+        struct rig rig;
+        struct tls_client_options peer = kinds[i];
+        WOLFSSL_SESSION *session = first_session(&peer);
+        peer.identity = "successor";
+        peer.ciphers = kinds[i == CCM8 ? GCM : CCM8].ciphers;
+        open_server(&rig, LIFETIME);
+        WOLFSSL_SESSION *next = connect_once(&rig, &peer, session);
+        CU_ASSERT_PTR_NOT_NULL(next);
+        CU_ASSERT_FALSE(rig.resumed);
+        CU_ASSERT_EQUAL(rig.framework, FRAMEWORK_PSK);
+        CU_ASSERT_STRING_EQUAL(rig.identity, "successor");
+        rig_close(&rig);
+        wolfSSL_SESSION_free(next);
+        wolfSSL_SESSION_free(session);
+    }
+}
+
+static void add(uint8_t *length, size_t n)
+{
+    size_t sum = ((size_t)length[0] << 8 | length[1]) + n;
+    length[0] = (uint8_t)(sum >> 8);
+    length[1] = (uint8_t)sum;
+}
+
+// DTLS 1.2: a ticket opens that the library does not take up (RFC 7627 5.3: the peer has the extended master secret
+// now). The identity that it brought proves nothing then.
+static void tickets_that_are_not_taken_up_prove_nothing(void)
+{
+    static const uint8_t extended_master_secret[4] = {0, 23, 0, 0};
+    struct rig rig;
+    uint8_t hello[DATAGRAM];
+    struct peek_hello parts;
+    struct peek_record record;
+    open_server(&rig, LIFETIME);
+    struct tls_client *client = new_client(&kinds[CCM8], NULL);
+    CU_ASSERT_EQUAL(wolfSSL_DisableExtendedMasterSecret(tls_client_object(client)), WOLFSSL_SUCCESS);
+    rig_run(&rig, client);
+    WOLFSSL_SESSION *session = settle(&rig, client);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(session);
+    tls_client_free(client);
+    rig_close(&rig);
+
+    open_server(&rig, LIFETIME);
+    client = new_client(&kinds[CCM8], session);
+    size_t len = second_hello(&rig, client, hello);
+    CU_ASSERT_TRUE_FATAL(peek_dtls_hello(slice_of(hello, len), &parts, &record));
+    memcpy(hello + len, extended_master_secret, 4);
+    add(hello + 11, 4); // of the record, of the message, of its fragment, of the extensions
+    add(hello + 15, 4);
+    add(hello + 23, 4);
+    add(hello + (parts.compression.data - hello) + parts.compression.len, 4);
+    rig_give(&rig, hello, len + 4);
+    CU_ASSERT_EQUAL(rig.parked, 1);
+    CU_ASSERT_STRING_EQUAL(rig.identity, "dev");
+    CU_ASSERT_EQUAL(rig.server, SAGATE_AGAIN);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(rig.handshake);
+    rig_give(&rig, hello, len + 4);
+    CU_ASSERT_EQUAL(rig.handshake->state, HANDSHAKE_KEY);
+    CU_ASSERT_EQUAL(handshake_identity(rig.handshake).len, 0);
+    tls_client_free(client);
+    rig_close(&rig);
+    wolfSSL_SESSION_free(session);
+}
+
 // --- datagrams lost and repeated -----------------------------------------------------------------------------------
 
 // The handshake at the point where the server has sent its flight with the Finished.
@@ -393,33 +461,67 @@ static struct tls_client *begin_resumption(struct rig *rig, const struct tls_cli
     return client;
 }
 
-// In full, with the tickets that it brings, and abbreviated: whichever datagram is lost, or all repeated.
-static void try_network(const struct tls_client_options *peer, WOLFSSL_SESSION *session, struct network *network)
+// DTLS 1.2: nobody else's records end an abbreviated handshake.
+static void forged_records_end_no_resumption(void)
+{
+    static const uint8_t forged[] = {20, 254, 253, 0, 0,  0,  0,  0,  0,  0,  9,  0,  1,  1, // ChangeCipherSpec
+                                     22, 254, 253, 0, 1,  0,  0,  0,  0,  0,  99, 0,  24, 0,  1,  2,  3,  4, 5,
+                                     6,  7,   8,   9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
+    for (size_t i = CCM8; i <= GCM; i++) {
+        struct rig rig;
+        struct tls_client *client = begin_resumption(&rig, &kinds[i]);
+        for (int times = 0; times < 10; times++)
+            rig_give(&rig, forged, sizeof forged);
+        CU_ASSERT_EQUAL(rig.server, SAGATE_AGAIN);
+        rig_server_to_client(&rig, client);
+        rig_run(&rig, client);
+        CU_ASSERT_PTR_NOT_NULL(rig.record);
+        CU_ASSERT_TRUE(rig.resumed);
+        wolfSSL_SESSION_free(settle(&rig, client));
+        tls_client_free(client);
+        rig_close(&rig);
+    }
+}
+
+// Whichever datagram is lost, or all repeated.
+static void try_network(const struct tls_client_options *peer, WOLFSSL_SESSION *session, bool stranger,
+                        struct network *network)
 {
     struct rig rig;
     struct tls_client *client = new_client(peer, session);
-    open_server(&rig, LIFETIME);
+    if (stranger)
+        open_stranger(&rig, 1);
+    else
+        open_server(&rig, LIFETIME);
     network_run(network, &rig, client);
     CU_ASSERT_EQUAL(rig.client, SAGATE_DONE);
     CU_ASSERT_PTR_NOT_NULL(rig.record);
-    CU_ASSERT_EQUAL(rig.resumed, session != NULL);
+    CU_ASSERT_EQUAL(rig.resumed, session != NULL && !stranger);
     CU_ASSERT_EQUAL(rig.framework, peer->identity != NULL ? FRAMEWORK_PSK : FRAMEWORK_NONE);
     CU_ASSERT_TRUE(rig_echo(&rig, client, 100));
     tls_client_free(client);
     rig_close(&rig);
 }
 
+static void try_losses(const struct tls_client_options *peer, WOLFSSL_SESSION *session, bool stranger)
+{
+    bool lost = true;
+    for (size_t n = 0; lost && n < 30; n++) {
+        struct network network = {.lost = n, .twice = n % 2 == 1};
+        try_network(peer, session, stranger, &network);
+        lost = network.count > n;
+    }
+}
+
+// In full with the ticket that it brings, abbreviated, and in full since the ticket is a stranger's.
 static void any_datagram_may_be_lost(void)
 {
-    for (size_t i = 0; i < 4 * (size_t)KINDS; i++) {
-        const struct tls_client_options peer = i / KINDS % 2 == 1 ? offering(kinds[i % KINDS]) : kinds[i % KINDS];
-        WOLFSSL_SESSION *session = i >= 2 * (size_t)KINDS ? first_session(&peer) : NULL;
-        bool lost = true;
-        for (size_t n = 0; lost && n < 30; n++) {
-            struct network network = {.lost = n, .twice = n % 2 == 1};
-            try_network(&peer, session, &network);
-            lost = network.count > n;
-        }
+    for (size_t i = 0; i < 2 * (size_t)KINDS; i++) {
+        const struct tls_client_options peer = i >= KINDS ? offering(kinds[i - KINDS]) : kinds[i];
+        WOLFSSL_SESSION *session = first_session(&peer);
+        try_losses(&peer, NULL, false);
+        try_losses(&peer, session, false);
+        try_losses(&peer, session, true);
         wolfSSL_SESSION_free(session);
     }
 }
@@ -528,6 +630,9 @@ static const struct unit_test tests[] = {
     {"nothing is asked before the cookie", nothing_is_asked_before_the_cookie},
     {"forged tickets are not taken", forged_tickets_are_not_taken},
     {"tickets of another suite give way", tickets_of_another_suite_give_way},
+    {"peers with another suite begin in full", peers_with_another_suite_begin_in_full},
+    {"tickets that are not taken up prove nothing", tickets_that_are_not_taken_up_prove_nothing},
+    {"forged records end no resumption", forged_records_end_no_resumption},
     {"any datagram may be lost", any_datagram_may_be_lost},
     {"the client's last flight draws nothing when repeated", the_clients_last_flight_draws_nothing_when_repeated},
     {"a lost ticket is repeated with the last flight", a_lost_ticket_is_repeated_with_the_last_flight},

@@ -4,6 +4,8 @@
 #include "tests/unit/unit.h"
 #include "tests/unit/worker_rig.h"
 
+#include <errno.h>
+
 #define HOME "192.0.2.1", 40000
 #define LISTENER(name, transport, binding, port, more)                           \
     "{ name = \"" name "\"; transport = \"" transport "\"; binding = \"" binding \
@@ -210,6 +212,25 @@ static void an_ae_that_was_deleted_registers_again(void)
     scene_close();
 }
 
+// One certificate is one identity, and its associations over TLS are counted like those of a key.
+static void streams_of_a_certificate_are_limited(void)
+{
+    scene_open_config(scene_config("associations_per_identity = 2;", SCENE_SERVER, ASKING("required")));
+    struct scene_device *first = scene_with_certificate(tls_device_ae, false, true, HOME);
+    CU_ASSERT_TRUE_FATAL(scene_establish(first));
+    CU_ASSERT_TRUE(scene_establish(scene_with_certificate(tls_device_ae, false, false, HOME)));
+    (void)scene_establish(scene_with_certificate(tls_device_ae, false, true, HOME));
+    CU_ASSERT_EQUAL(scene_counted(STAT_LIMIT_IDENTITY), 1);
+    CU_ASSERT_TRUE(scene_establish(scene_with_certificate(tls_device_cse, false, true, HOME)));
+    CU_ASSERT_EQUAL(scene_counted(STAT_LIMIT_IDENTITY), 1);
+    // One that ends makes room.
+    mem_peer_reset(first->stream, ECONNRESET);
+    scene_pump();
+    CU_ASSERT_TRUE(scene_establish(scene_with_certificate(tls_device_ae, false, true, HOME)));
+    CU_ASSERT_EQUAL(scene_counted(STAT_LIMIT_IDENTITY), 1);
+    scene_close();
+}
+
 // A reload takes the anchor away: who is there stays, nobody new gets in.
 static void anchors_that_are_gone(void)
 {
@@ -236,6 +257,7 @@ static const struct unit_test tests[] = {
     {"refused handshakes are counted", refused_handshakes_are_counted},
     {"a CSE acts as itself", a_cse_acts_as_itself},
     {"an AE that was deleted registers again", an_ae_that_was_deleted_registers_again},
+    {"streams of a certificate are limited", streams_of_a_certificate_are_limited},
     {"anchors that are gone", anchors_that_are_gone},
 };
 UNIT_MAIN("worker: certificates", tests)

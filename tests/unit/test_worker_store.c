@@ -203,6 +203,26 @@ static void a_worker_that_cannot_start(void)
     scene_close();
 }
 
+// Its process died while it changed the keys: nobody can use it, and it is given up with the first record.
+static void keys_half_changed(void)
+{
+    scene_open("");
+    struct scene_device *device = scene_dtls_with_cid("dev1", true, no_cid, HOME);
+    CU_ASSERT_TRUE_FATAL(scene_establish(device));
+    request(device, 1);
+    uint64_t cursor = 0;
+    size_t budget = 10;
+    store_slot slot = store_walk(scene.worker->store, &cursor, &budget);
+    dtls13_change(store_keys(scene.worker->store, slot));
+    scene_restart();
+    CU_ASSERT_EQUAL(DEVICES, 1);
+    scene_device_says(device, 2, GET_1);
+    CU_ASSERT_TRUE(scene_cse_hears(NULL));
+    CU_ASSERT_EQUAL(DEVICES, 0);
+    CU_ASSERT_EQUAL(scene_counted(STAT_ASSOCIATIONS_LOST), 1);
+    scene_close();
+}
+
 static void a_listener_that_is_gone(void)
 {
     scene_open("");
@@ -458,6 +478,21 @@ static void idle_ones_end(void)
     scene_close();
 }
 
+// A limit that was lowered counts for those that are there.
+static void idle_limit_is_lowered(void)
+{
+    scene_open("association_idle_seconds = 86400;");
+    CU_ASSERT_TRUE_FATAL(scene_establish(scene_dtls("dev1", HOME)));
+    CU_ASSERT_TRUE(
+        scene_swap(scene_config("association_idle_seconds = 100;", SCENE_SERVER, SCENE_DTLS ", " SCENE_TLS), 0));
+    scene_advance(50000);
+    CU_ASSERT_EQUAL(DEVICES, 1);
+    scene_advance(51000);
+    CU_ASSERT_EQUAL(DEVICES, 0);
+    CU_ASSERT_EQUAL(scene_counted(STAT_ASSOCIATIONS_ENDED_IDLE), 1);
+    scene_close();
+}
+
 // However many end at one time, the worker does not sleep until all have.
 static void many_end_at_once(void)
 {
@@ -579,6 +614,7 @@ static const struct unit_test tests[] = {
     {"a key that was removed meanwhile", removed_meanwhile},
     {"a walk in pieces", walks_in_pieces},
     {"a worker that cannot start", a_worker_that_cannot_start},
+    {"keys half changed", keys_half_changed},
     {"a listener that is gone", a_listener_that_is_gone},
     {"it follows its device", follows_its_device},
     {"it follows its device, DTLS 1.3", follows_its_device_13},
@@ -590,6 +626,7 @@ static const struct unit_test tests[] = {
     {"the longest silent one gives way", longest_silent_gives_way},
     {"limit per identity", limit_per_identity},
     {"idle ones end", idle_ones_end},
+    {"the idle limit is lowered", idle_limit_is_lowered},
     {"many end at once", many_end_at_once},
     {"revoked everywhere", revoked_everywhere},
     {"no room for a principal", no_room_for_a_principal},
