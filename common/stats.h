@@ -16,6 +16,8 @@
     X(HANDSHAKES_OK_NONE, "handshakes_total", "result=\"ok\",framework=\"none\"", "counter", "")                       \
     X(HANDSHAKES_OK_CERTIFICATE, "handshakes_total", "result=\"ok\",framework=\"certificate\"", "counter", "")         \
     X(HANDSHAKES_FAILED_CREDENTIAL, "handshakes_total", "result=\"credential\",framework=\"psk\"", "counter", "")      \
+    X(HANDSHAKES_FAILED_CERTIFICATE, "handshakes_total", "result=\"credential\",framework=\"certificate\"", "counter", \
+      "")                                                                                                              \
     X(HANDSHAKES_FAILED_PROTOCOL, "handshakes_total", "result=\"protocol\",framework=\"none\"", "counter", "")         \
     X(HANDSHAKES_FAILED_TIMEOUT, "handshakes_total", "result=\"timeout\",framework=\"none\"", "counter", "")           \
     X(HANDSHAKES_FAILED_GONE, "handshakes_total", "result=\"gone\",framework=\"none\"", "counter", "")                 \

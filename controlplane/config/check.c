@@ -40,6 +40,12 @@ static void check_names(struct tree *tree, const struct config *config)
                 repeated(tree, element(tree, "certificates", i), "certificates", config->certificates[i].name, k);
         }
     }
+    for (size_t i = 0; i < config->trust_anchor_count; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (same(config->trust_anchors[i].name, config->trust_anchors[k].name))
+                repeated(tree, element(tree, "trust_anchors", i), "trust_anchors", config->trust_anchors[i].name, k);
+        }
+    }
     for (size_t i = 0; i < config->upstream_count; i++) {
         const struct config_upstream *upstream = &config->upstreams[i];
         for (size_t k = 0; k < i; k++) {
@@ -132,6 +138,20 @@ static void check_server_names(struct tree *tree, const config_setting_t *at, co
     }
 }
 
+static void check_client_certificates(struct tree *tree, const config_setting_t *at,
+                                      const struct config_listener *listener)
+{
+    if (listener->client_certificates == CONFIG_CLIENT_CERTIFICATES_NONE)
+        return;
+    if (!has(at, "trust_anchors"))
+        tree_complain(tree, at, "client_certificates",
+                      "certificates of devices cannot be verified; expected 'trust_anchors' beside it");
+    if (!has(at, "certificates"))
+        tree_complain(
+            tree, at, "client_certificates",
+            "a device shows a certificate only to a listener that has one; expected 'certificates' beside it");
+}
+
 static void check_listeners(struct tree *tree, const struct config *config)
 {
     for (size_t i = 0; i < config->listener_count; i++) {
@@ -147,6 +167,7 @@ static void check_listeners(struct tree *tree, const struct config *config)
         if (listener->unknown_server_name_refused && listener->certificate_count == 0)
             tree_complain(tree, at, "unknown_server_name", "\"refuse\" needs certificates with server names");
         check_server_names(tree, at, config, listener);
+        check_client_certificates(tree, at, listener);
         if (listener->upstream >= config->upstream_count || !has(at, "upstream"))
             continue;
         const struct config_upstream *upstream = &config->upstreams[listener->upstream];

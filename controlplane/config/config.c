@@ -96,6 +96,9 @@ void config_free(struct config *config)
     for (size_t i = 0; i < config->certificate_count; i++)
         tree_release(&table_certificate, &config->certificates[i]);
     free(config->certificates);
+    for (size_t i = 0; i < config->trust_anchor_count; i++)
+        tree_release(&table_trust_anchor, &config->trust_anchors[i]);
+    free(config->trust_anchors);
     for (size_t i = 0; i < config->upstream_count; i++) {
         struct raw_upstream raw = {.upstream = config->upstreams[i]};
         for (size_t s = 0; s < raw.upstream.server_count; s++)
@@ -107,6 +110,7 @@ void config_free(struct config *config)
     for (size_t i = 0; i < config->listener_count; i++) {
         free(config->listeners[i].name);
         free(config->listeners[i].certificates);
+        free(config->listeners[i].trust_anchors);
         free(config->listeners[i].release_version_default);
     }
     free(config->listeners);

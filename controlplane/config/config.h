@@ -24,8 +24,19 @@ enum config_identity {
 enum config_health { CONFIG_HEALTH_NONE, CONFIG_HEALTH_CONNECT, CONFIG_HEALTH_REQUEST, CONFIG_HEALTH_PING };
 enum config_kernel_tls { CONFIG_KERNEL_TLS_AUTO, CONFIG_KERNEL_TLS_ON, CONFIG_KERNEL_TLS_OFF };
 enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
+enum config_client_certificates {
+    CONFIG_CLIENT_CERTIFICATES_NONE,
+    CONFIG_CLIENT_CERTIFICATES_OPTIONAL,
+    CONFIG_CLIENT_CERTIFICATES_REQUIRED
+};
 
-enum { CONFIG_LISTENERS_MAX = 64, CONFIG_SERVERS_MAX = 64, CONFIG_WORKERS_MAX = 64, CONFIG_CERTIFICATES_MAX = 256 };
+enum {
+    CONFIG_LISTENERS_MAX = 64,
+    CONFIG_SERVERS_MAX = 64,
+    CONFIG_WORKERS_MAX = 64,
+    CONFIG_CERTIFICATES_MAX = 256,
+    CONFIG_TRUST_ANCHORS_MAX = 64
+};
 
 struct config_process {
     char *user;            // of the data process; "" keeps the caller's
@@ -70,6 +81,11 @@ struct config_certificate {
     char **server_names; // lower case, exact; for SNI
 };
 
+struct config_trust_anchor {
+    char *name;
+    char *file; // PEM, one or more certificates of CAs
+};
+
 struct config_listener {
     char *name;
     enum config_transport transport;
@@ -78,7 +94,10 @@ struct config_listener {
     size_t upstream; // index into config.upstreams
     bool psk;
     size_t certificate_count;
-    size_t *certificates;             // indices; the first is the default
+    size_t *certificates;                                // indices; the first is the default
+    enum config_client_certificates client_certificates; // of devices (TS-0003 8.2.2.2)
+    size_t trust_anchor_count;
+    size_t *trust_anchors;            // indices
     bool unknown_server_name_refused; // else the default certificate serves
     enum config_tls_version version_min, version_max;
     enum config_numbering coap_numbering; // which oneM2M option numbers devices may use
@@ -127,6 +146,8 @@ struct config {
     struct config_limits limits;
     size_t certificate_count;
     struct config_certificate *certificates;
+    size_t trust_anchor_count;
+    struct config_trust_anchor *trust_anchors;
     size_t upstream_count;
     struct config_upstream *upstreams;
     size_t listener_count;

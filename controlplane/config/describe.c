@@ -112,6 +112,15 @@ static void describe_listener(struct text *out, const struct config *config, con
     if (listener->certificate_count > 0)
         text_add(out, "  unknown server name: %s\n",
                  listener->unknown_server_name_refused ? "refused" : "served with the default certificate");
+    if (listener->client_certificates != CONFIG_CLIENT_CERTIFICATES_NONE) {
+        text_add(out, "  certificates of devices: %s, from",
+                 listener->client_certificates == CONFIG_CLIENT_CERTIFICATES_REQUIRED
+                     ? (listener->psk ? "required without a pre-shared key" : "required")
+                     : "optional");
+        for (size_t i = 0; i < listener->trust_anchor_count; i++)
+            text_add(out, "%s %s", i == 0 ? "" : ",", config->trust_anchors[listener->trust_anchors[i]].name);
+        text_add(out, "\n");
+    }
     if (listener->binding == CONFIG_COAP)
         text_add(out, "  oneM2M option numbers from devices: %s\n", numbering_name(listener->coap_numbering));
     if (listener->release_version_default[0] != '\0')

@@ -50,6 +50,18 @@ static void read_certificates(struct tree *tree, const config_setting_t *root, s
     }
 }
 
+static void read_trust_anchors(struct tree *tree, const config_setting_t *root, struct config *config)
+{
+    size_t count = tree_list(tree, root, "trust_anchors", CONFIG_TRUST_ANCHORS_MAX, false);
+    config->trust_anchors = allocate(tree, count, sizeof *config->trust_anchors);
+    if (config->trust_anchors == NULL)
+        return;
+    config->trust_anchor_count = count;
+    for (size_t i = 0; i < count; i++)
+        tree_read(tree, tree_element(tree, root, "trust_anchors", i), &table_trust_anchor, &config->trust_anchors[i],
+                  table_all);
+}
+
 // The value of the Authorization header from a file of one line. The file holds a secret, so it may be nobody else's.
 static void read_authorization(struct tree *tree, const config_setting_t *group, struct raw_upstream *raw)
 {
@@ -199,6 +211,35 @@ static void resolve_certificates(struct tree *tree, const config_setting_t *grou
     }
 }
 
+static void resolve_trust_anchors(struct tree *tree, const config_setting_t *group, const struct config *config,
+                                  struct raw_listener *raw)
+{
+    struct config_listener *listener = &raw->listener;
+    char shown[TREE_SHOWN_MAX];
+    listener->trust_anchors = allocate(tree, raw->anchor_count, sizeof *listener->trust_anchors);
+    if (listener->trust_anchors == NULL)
+        return;
+    for (size_t i = 0; i < raw->anchor_count; i++) {
+        size_t k = 0;
+        const char *name = raw->anchors[i] == NULL ? "" : raw->anchors[i];
+        while (k < config->trust_anchor_count &&
+               (config->trust_anchors[k].name == NULL || strcmp(config->trust_anchors[k].name, name) != 0))
+            k++;
+        if (k < config->trust_anchor_count)
+            listener->trust_anchors[listener->trust_anchor_count++] = k;
+        else if (name[0] != '\0')
+            tree_complain_at(tree, group, "trust_anchors", i, "the trust anchor %s is not defined in 'trust_anchors'",
+                             tree_show(name, shown));
+    }
+}
+
+static void free_names(char **names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(names[i]);
+    free(names);
+}
+
 static void read_listener(struct tree *tree, const config_setting_t *group, const struct config *config,
                           struct config_listener *out)
 {
@@ -216,13 +257,13 @@ static void read_listener(struct tree *tree, const config_setting_t *group, cons
                           tree_show(raw.host, shown));
         resolve_upstream(tree, group, config, &raw);
         resolve_certificates(tree, group, config, &raw);
+        resolve_trust_anchors(tree, group, config, &raw);
     }
     *out = raw.listener;
     free(raw.host);
     free(raw.upstream);
-    for (size_t i = 0; i < raw.name_count; i++)
-        free(raw.names[i]);
-    free(raw.names);
+    free_names(raw.names, raw.name_count);
+    free_names(raw.anchors, raw.anchor_count);
 }
 
 static void read_listeners(struct tree *tree, const config_setting_t *root, struct config *config)
@@ -300,6 +341,7 @@ void config_read_tree(struct tree *tree, struct config *config)
         config->process.workers = online_cores();
     read_group(tree, root, &table_limits, &config->limits);
     read_certificates(tree, root, config);
+    read_trust_anchors(tree, root, config);
     read_upstreams(tree, root, config);
     read_listeners(tree, root, config);
     read_control(tree, root, config);

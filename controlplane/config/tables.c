@@ -128,6 +128,10 @@ static const struct tree_choice log_levels[] = {{"error", LOG_LEVEL_ERROR},
 static const struct tree_choice transports[] = {{"dtls", CONFIG_DTLS}, {"tls", CONFIG_TLS}, {NULL, 0}};
 static const struct tree_choice bindings[] = {{"coap", CONFIG_COAP}, {"http", CONFIG_HTTP}, {NULL, 0}};
 static const struct tree_choice versions[] = {{"1.2", CONFIG_TLS_1_2}, {"1.3", CONFIG_TLS_1_3}, {NULL, 0}};
+static const struct tree_choice client_certificates[] = {{"none", CONFIG_CLIENT_CERTIFICATES_NONE},
+                                                         {"optional", CONFIG_CLIENT_CERTIFICATES_OPTIONAL},
+                                                         {"required", CONFIG_CLIENT_CERTIFICATES_REQUIRED},
+                                                         {NULL, 0}};
 static const struct tree_choice unknown_names[] = {{"default", 0}, {"refuse", 1}, {NULL, 0}};
 static const struct tree_choice listener_numberings[] = {
     {"both", CONFIG_NUMBERING_BOTH}, {"current", CONFIG_NUMBERING_CURRENT}, {"old", CONFIG_NUMBERING_OLD}, {NULL, 0}};
@@ -188,6 +192,7 @@ static const struct tree_setting root[] = {
     NESTED("process"),
     NESTED("limits"),
     NESTED("certificates"),
+    NESTED("trust_anchors"),
     NESTED("upstreams"),
     NESTED("listeners"),
     NESTED("control"),
@@ -239,6 +244,11 @@ static const struct tree_setting certificate[] = {
     TEXT("key_file", struct config_certificate, key_file, TREE_PATH, TREE_MANDATORY, NULL, path_ok, PATH_EXPECTED),
     TEXTS("server_names", struct config_certificate, server_names, server_name_count, 0, 256, NULL, server_name_ok,
           "a host name without wildcard, such as \"in.sp.example\""),
+};
+
+static const struct tree_setting trust_anchor[] = {
+    TEXT("name", struct config_trust_anchor, name, TREE_TEXT, TREE_MANDATORY, NULL, name_ok, NAME_EXPECTED),
+    TEXT("file", struct config_trust_anchor, file, TREE_PATH, TREE_MANDATORY, NULL, path_ok, PATH_EXPECTED),
 };
 
 static const struct tree_setting server[] = {
@@ -305,6 +315,10 @@ static const struct tree_setting listener[] = {
     BOOLEAN(struct config_listener, psk, true),
     TEXTS("certificates", struct raw_listener, names, name_count, 0, CONFIG_CERTIFICATES_MAX, NULL, name_ok,
           "the name of a certificate"),
+    CHOICE("client_certificates", struct config_listener, client_certificates, client_certificates,
+           CONFIG_CLIENT_CERTIFICATES_NONE),
+    TEXTS("trust_anchors", struct raw_listener, anchors, anchor_count, 0, CONFIG_TRUST_ANCHORS_MAX, NULL, name_ok,
+          "the name of a trust anchor"),
     CHOICE("unknown_server_name", struct raw_listener, unknown_name, unknown_names, 0),
     CHOICE("version_min", struct config_listener, version_min, versions, CONFIG_TLS_1_2),
     CHOICE("version_max", struct config_listener, version_max, versions, CONFIG_TLS_1_3),
@@ -329,6 +343,7 @@ GROUP(table_root, "the top level", root);
 GROUP(table_process, "process", process);
 GROUP(table_limits, "limits", limits);
 GROUP(table_certificate, "certificates", certificate);
+GROUP(table_trust_anchor, "trust_anchors", trust_anchor);
 GROUP(table_server, "servers", server);
 GROUP(table_upstream, "upstreams", upstream);
 GROUP(table_listener, "listeners", listener);
@@ -336,5 +351,5 @@ GROUP(table_control, "control", control);
 GROUP(table_metrics, "metrics", metrics);
 
 const struct tree_group *const table_all[] = {
-    &table_process,  &table_limits,  &table_root,    &table_upstream,    &table_server,
-    &table_listener, &table_control, &table_metrics, &table_certificate, NULL};
+    &table_process, &table_limits,  &table_root,        &table_upstream,     &table_server, &table_listener,
+    &table_control, &table_metrics, &table_certificate, &table_trust_anchor, NULL};

@@ -17,6 +17,8 @@ struct raw_listener {
     unsigned unknown_name; // 1: refuse
     size_t name_count;     // of certificates
     char **names;
+    size_t anchor_count; // of trust anchors
+    char **anchors;
 };
 
 struct raw_server {
@@ -38,8 +40,8 @@ struct raw_metrics {
     unsigned port;
 };
 
-extern const struct tree_group table_root, table_process, table_limits, table_certificate, table_server, table_upstream,
-    table_listener, table_control, table_metrics;
+extern const struct tree_group table_root, table_process, table_limits, table_certificate, table_trust_anchor,
+    table_server, table_upstream, table_listener, table_control, table_metrics;
 extern const struct tree_group *const table_all[]; // ended by NULL
 
 // parse.c: reads the whole tree into an empty configuration.

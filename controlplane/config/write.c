@@ -110,6 +110,7 @@ static bool write_listener(struct text *out, const struct config *config, const 
 {
     char host[ADDRESS_TEXT_MAX];
     size_t count = listener->certificate_count;
+    size_t anchors = listener->trust_anchor_count;
     struct raw_listener raw = {
         .listener = *listener,
         .host = host,
@@ -118,9 +119,16 @@ static bool write_listener(struct text *out, const struct config *config, const 
         .unknown_name = listener->unknown_server_name_refused ? 1 : 0,
         .name_count = count,
         .names = count == 0 ? NULL : calloc(count, sizeof *raw.names),
+        .anchor_count = anchors,
+        .anchors = anchors == 0 ? NULL : calloc(anchors, sizeof *raw.anchors),
     };
-    if (count > 0 && raw.names == NULL)
+    if ((count > 0 && raw.names == NULL) || (anchors > 0 && raw.anchors == NULL)) {
+        free(raw.names);
+        free(raw.anchors);
         return false;
+    }
+    for (size_t i = 0; i < anchors; i++)
+        raw.anchors[i] = config->trust_anchors[listener->trust_anchors[i]].name;
     for (size_t i = 0; i < count; i++)
         raw.names[i] = config->certificates[listener->certificates[i]].name;
     host_of(&listener->address, host);
@@ -129,6 +137,7 @@ static bool write_listener(struct text *out, const struct config *config, const 
             write_setting(out, &table_listener.settings[i], &raw);
     }
     free(raw.names);
+    free(raw.anchors);
     return true;
 }
 
@@ -151,6 +160,11 @@ char *config_write_text(const struct config *config)
         text_add(&out, i == 0 ? "certificates = (\n{\n" : ",\n{\n");
         write_settings(&out, &table_certificate, &config->certificates[i]);
         text_add(&out, i + 1 == config->certificate_count ? "}\n);\n" : "}");
+    }
+    for (size_t i = 0; i < config->trust_anchor_count; i++) {
+        text_add(&out, i == 0 ? "trust_anchors = (\n{\n" : ",\n{\n");
+        write_settings(&out, &table_trust_anchor, &config->trust_anchors[i]);
+        text_add(&out, i + 1 == config->trust_anchor_count ? "}\n);\n" : "}");
     }
     text_add(&out, "upstreams = (\n");
     for (size_t i = 0; i < config->upstream_count; i++) {

@@ -126,6 +126,7 @@ static void status(struct control *control, struct control_request *request, con
     uint64_t ok = metrics_sum(&source, STAT_HANDSHAKES_OK_PSK) + metrics_sum(&source, STAT_HANDSHAKES_OK_NONE) +
                   metrics_sum(&source, STAT_HANDSHAKES_OK_CERTIFICATE);
     uint64_t failed = metrics_sum(&source, STAT_HANDSHAKES_FAILED_CREDENTIAL) +
+                      metrics_sum(&source, STAT_HANDSHAKES_FAILED_CERTIFICATE) +
                       metrics_sum(&source, STAT_HANDSHAKES_FAILED_PROTOCOL) +
                       metrics_sum(&source, STAT_HANDSHAKES_FAILED_TIMEOUT) +
                       metrics_sum(&source, STAT_HANDSHAKES_FAILED_GONE);

@@ -187,10 +187,12 @@ static int load_certificates(struct report *report, struct generation *generatio
 {
     static struct handshake_files files;
     static uint8_t *loaded[CONFIG_CERTIFICATES_MAX][2];
+    static uint8_t *anchors[CONFIG_TRUST_ANCHORS_MAX];
     const struct config *config = generation->config;
     size_t before = report->used;
     memset(&files, 0, sizeof files);
     memset(loaded, 0, sizeof loaded);
+    memset(anchors, 0, sizeof anchors);
     for (size_t i = 0; i < config->certificate_count; i++) {
         size_t chain_len = 0;
         size_t key_len = 0;
@@ -199,6 +201,11 @@ static int load_certificates(struct report *report, struct generation *generatio
         loaded[i][1] = load(report, config->certificates[i].key_file, true, &copies[1], &key_len);
         files.chain[i] = slice_of(loaded[i][0], chain_len);
         files.key[i] = slice_of(loaded[i][1], key_len);
+    }
+    for (size_t i = 0; i < config->trust_anchor_count; i++) {
+        size_t len = 0;
+        anchors[i] = load(report, config->trust_anchors[i].file, false, &generation->trust_anchors[i], &len);
+        files.anchors[i] = slice_of(anchors[i], len);
     }
     struct handshake_contexts *contexts = NULL;
     char text[512] = "";
@@ -209,6 +216,8 @@ static int load_certificates(struct report *report, struct generation *generatio
         secret_free(loaded[i][0]);
         secret_free(loaded[i][1]);
     }
+    for (size_t i = 0; i < config->trust_anchor_count; i++)
+        secret_free(anchors[i]);
     return report->used == before ? SAGATE_OK : SAGATE_ECONFIG;
 }
 
@@ -220,6 +229,8 @@ static struct generation *generation_new(void)
     generation->credentials.fd = -1;
     for (size_t i = 0; i < CONFIG_CERTIFICATES_MAX; i++)
         generation->certificates[i][0].fd = generation->certificates[i][1].fd = -1;
+    for (size_t i = 0; i < CONFIG_TRUST_ANCHORS_MAX; i++)
+        generation->trust_anchors[i].fd = -1;
     sockets_init(&generation->sockets, 0);
     return generation;
 }
@@ -296,6 +307,8 @@ void generation_free(struct generation *generation, const struct sockets *kept)
         for (int j = 0; j < 2; j++)
             copy_free(&generation->certificates[i][j]);
     }
+    for (size_t i = 0; i < CONFIG_TRUST_ANCHORS_MAX; i++)
+        copy_free(&generation->trust_anchors[i]);
     config_free(generation->config);
     free(generation);
 }

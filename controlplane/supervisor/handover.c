@@ -87,6 +87,8 @@ static int send_to_data(struct child *child, const struct generation *generation
         if (result == SAGATE_OK)
             result = send_file(child->fd, config->certificates[i].key_file, generation->certificates[i][1].fd);
     }
+    for (size_t i = 0; i < config->trust_anchor_count && result == SAGATE_OK; i++)
+        result = send_file(child->fd, config->trust_anchors[i].file, generation->trust_anchors[i].fd);
     for (size_t i = 0; i < sockets->group_count && result == SAGATE_OK; i++) {
         const struct socket_group *group = &sockets->groups[i];
         for (unsigned j = 0; j < sockets->workers && (all || !group->sent) && result == SAGATE_OK; j++) {

@@ -148,6 +148,22 @@ static int set_up(WOLFSSL_CTX *ctx, const struct config_listener *listener, bool
     return SAGATE_OK;
 }
 
+// Whom the certificates of devices are from (TS-0003 8.1.2.2).
+static int set_anchors(WOLFSSL_CTX *ctx, const struct config *config, const struct config_listener *listener,
+                       const struct handshake_files *files, const struct report *report)
+{
+    struct slice anchors[CONFIG_TRUST_ANCHORS_MAX];
+    size_t bad = 0;
+    if (listener->client_certificates == CONFIG_CLIENT_CERTIFICATES_NONE)
+        return SAGATE_OK;
+    for (size_t i = 0; i < listener->trust_anchor_count; i++)
+        anchors[i] = files->anchors[listener->trust_anchors[i]];
+    if (verify_set_up(ctx, listener->client_certificates, anchors, listener->trust_anchor_count, &bad) == SAGATE_OK)
+        return SAGATE_OK;
+    return refuse(report, listener, config->trust_anchors[listener->trust_anchors[bad]].file,
+                  "no usable PEM certificates of certification authorities (CA:TRUE)");
+}
+
 static struct config_certificate *copy_names(const struct config_certificate *certificate)
 {
     struct config_certificate *copy = calloc(1, sizeof *copy);
@@ -199,13 +215,14 @@ static int build_context(struct context_listener *out, size_t at, const struct c
             out->certificates[at]->server_name_count != config->certificates[index].server_name_count)
             return SAGATE_ENOMEM;
     }
-    return set_up(ctx, listener, certificate, report);
+    int rc = set_up(ctx, listener, certificate, report);
+    return rc == SAGATE_OK ? set_anchors(ctx, config, listener, files, report) : rc;
 }
 
 // Tickets are good for a listener of this name as long as it asks the same of its peers.
 static bool make_binding(const struct config_listener *listener, uint8_t binding[WC_SHA256_DIGEST_SIZE])
 {
-    const uint8_t asked[] = {listener->psk, listener->certificate_count > 0};
+    const uint8_t asked[] = {listener->psk, listener->certificate_count > 0, (uint8_t)listener->client_certificates};
     wc_Sha256 hash;
     if (wc_InitSha256(&hash) != 0)
         return false;
@@ -225,6 +242,7 @@ static int build_listener(struct context_listener *out, const struct config *con
     out->tls12 = listener->version_min == CONFIG_TLS_1_2;
     out->tls13 = listener->version_max == CONFIG_TLS_1_3;
     out->unknown_name_refused = listener->unknown_server_name_refused;
+    out->client_certificates = listener->client_certificates;
     if (!make_binding(listener, out->binding))
         return SAGATE_ENOMEM;
     if (!listener->psk && listener->certificate_count == 0)

@@ -120,6 +120,7 @@ static enum handshake_first start(const struct first *first, struct handshake **
     }
     memcpy(new->random, first->hello.random, PEEK_RANDOM);
     handshake_own(new, first->context->listening);
+    handshake_choose_certificate(new, &first->hello);
     first->context->listening = NULL;
     *handshake = new;
     return HANDSHAKE_STARTED;

@@ -52,6 +52,7 @@ void handshake_free(struct handshake *handshake)
     if (handshake == NULL)
         return;
     wipe_key(handshake);
+    free(handshake->leaf.der);
     session_free(handshake->session);
     handshake_contexts_free(handshake->contexts);
     peek_stream_release(&handshake->stream);
@@ -81,21 +82,47 @@ bool handshake_is_tls13(const struct handshake *handshake)
     return version == WOLFSSL_TLSV1_3 || version == WOLFSSL_DTLSV1_3;
 }
 
+static const uint16_t psk_suites[] = {
+    0x00a8, // PSK-AES128-GCM-SHA256
+    0xc0a8, // PSK-AES128-CCM-8
+    0x00ae, // PSK-AES128-CBC-SHA256
+    0xc0a4, // PSK-AES128-CCM
+    0xc037, // ECDHE-PSK-AES128-CBC-SHA256
+    0xd001, // ECDHE-PSK-AES128-GCM-SHA256
+};
+
 bool handshake_psk_suite(const struct handshake *handshake)
 {
     if (handshake_is_tls13(handshake))
         return false;
-    switch (wolfSSL_get_current_cipher_suite(handshake->session->ssl)) {
-    case 0x00a8: // PSK-AES128-GCM-SHA256
-    case 0x00ae: // PSK-AES128-CBC-SHA256
-    case 0xc0a4: // PSK-AES128-CCM
-    case 0xc0a8: // PSK-AES128-CCM-8
-    case 0xc037: // ECDHE-PSK-AES128-CBC-SHA256
-    case 0xd001: // ECDHE-PSK-AES128-GCM-SHA256
-        return true;
-    default:
-        return false;
+    int suite = (int)wolfSSL_get_current_cipher_suite(handshake->session->ssl);
+    for (size_t i = 0; i < sizeof psk_suites / sizeof *psk_suites; i++) {
+        if (suite == psk_suites[i])
+            return true;
     }
+    return false;
+}
+
+// The suites with PSK go first.
+static bool leads_to_psk(const struct context_listener *listener, const struct peek_hello *hello)
+{
+    if (!listener->psk || (listener->tls13 && hello->tls13))
+        return false;
+    for (size_t i = 0; i < sizeof psk_suites / sizeof *psk_suites; i++) {
+        if (peek_offers(hello, psk_suites[i]))
+            return true;
+    }
+    return false;
+}
+
+void handshake_choose_certificate(struct handshake *handshake, const struct peek_hello *hello)
+{
+    const struct context_listener *listener = handshake->listener;
+    if (listener->client_certificates == CONFIG_CLIENT_CERTIFICATES_NONE)
+        return;
+    handshake->certificate_asked = !leads_to_psk(listener, hello);
+    if (!handshake->certificate_asked)
+        wolfSSL_set_verify(handshake->session->ssl, WOLFSSL_VERIFY_NONE, NULL);
 }
 
 bool handshake_resumes(const struct handshake *handshake)
@@ -141,6 +168,20 @@ static uint8_t alert_for(int error)
     }
 }
 
+static bool is_bad_certificate(const struct handshake *handshake, int error)
+{
+    switch (error) {
+    case WC_NO_ERR_TRACE(NO_PEER_CERT):
+    case WC_NO_ERR_TRACE(NO_PEER_VERIFY):
+    case WC_NO_ERR_TRACE(VERIFY_SIGN_ERROR):
+    case WC_NO_ERR_TRACE(VERIFY_CERT_ERROR):
+    case WC_NO_ERR_TRACE(SIG_VERIFY_E):
+        return true;
+    default:
+        return handshake->leaf.refused;
+    }
+}
+
 static int library_failed(struct handshake *handshake, int error)
 {
     WOLFSSL *ssl = handshake->session->ssl;
@@ -153,6 +194,9 @@ static int library_failed(struct handshake *handshake, int error)
     if (psk && (is_wrong_key(error) || alerts.last_rx.code == ALERT_DECRYPT_ERROR ||
                 alerts.last_rx.code == ALERT_BAD_RECORD_MAC))
         cause = HANDSHAKE_CAUSE_CREDENTIAL;
+    else if (handshake->listener->client_certificates != CONFIG_CLIENT_CERTIFICATES_NONE &&
+             is_bad_certificate(handshake, error))
+        cause = HANDSHAKE_CAUSE_CERTIFICATE;
     else if (peer)
         cause = HANDSHAKE_CAUSE_PEER;
     // The library sends no alert for some of its errors. In clear it is right as long as the peer expects it so.
@@ -175,6 +219,11 @@ static bool proven_by_psk(const struct handshake *handshake)
            (handshake_is_tls13(handshake) ? handshake->session->psk_accepted : handshake_psk_suite(handshake));
 }
 
+static bool requires_certificate(const struct handshake *handshake)
+{
+    return handshake->listener->client_certificates == CONFIG_CLIENT_CERTIFICATES_REQUIRED;
+}
+
 static int established(struct handshake *handshake)
 {
     bool psk = proven_by_psk(handshake);
@@ -182,6 +231,9 @@ static int established(struct handshake *handshake)
     wipe_key(handshake);
     if ((psk && handshake->key_random) || (psk_suite && !psk))
         return handshake_fail(handshake, HANDSHAKE_CAUSE_CREDENTIAL, 0, "no key for this identity");
+    // The library asks for none where a PSK was in sight, which it has not used in the end.
+    if (!psk && handshake->leaf.der == NULL && requires_certificate(handshake))
+        return handshake_fail(handshake, HANDSHAKE_CAUSE_CERTIFICATE, 0, "neither a key nor a certificate");
     handshake->state = HANDSHAKE_ESTABLISHED;
     return SAGATE_DONE;
 }
@@ -189,7 +241,9 @@ static int established(struct handshake *handshake)
 int handshake_step(struct handshake *handshake)
 {
     struct session *session = handshake->session;
+    verify_begin(&handshake->leaf);
     int rc = session_flush(session) == SAGATE_EGONE ? WOLFSSL_FATAL_ERROR : wolfSSL_accept(session->ssl);
+    verify_end(&handshake->leaf);
     if (session->broken)
         return handshake_fail(handshake, HANDSHAKE_CAUSE_PEER, 0, "the connection is gone");
     if (rc == WOLFSSL_SUCCESS)
@@ -258,6 +312,9 @@ int handshake_resolve(struct handshake *handshake, struct slice key)
         if (handshake->key == NULL)
             return handshake_fail(handshake, HANDSHAKE_CAUSE_PROTOCOL, ALERT_INTERNAL_ERROR, "out of memory");
         handshake->key_random = unknown;
+        // Who proves to have a key needs no certificate besides.
+        if (handshake->hello_parked && handshake->certificate_asked && requires_certificate(handshake))
+            wolfSSL_set_verify(handshake->session->ssl, WOLFSSL_VERIFY_PEER, NULL);
         if (!unknown)
             memcpy(handshake->key, key.data, key.len);
         else if (getrandom(handshake->key, handshake->key_len, 0) != (ssize_t)handshake->key_len)
@@ -324,12 +381,15 @@ unsigned int handshake_psk_tls13(WOLFSSL *ssl, const char *identity, unsigned ch
 static const struct ticket_proof *proof_of(const struct handshake *handshake, struct ticket_proof *proof)
 {
     bool psk = proven_by_psk(handshake);
+    // A ticket does not carry a certificate, and must not stand for one.
+    bool nobody =
+        !handshake_psk_suite(handshake) && handshake->listener->client_certificates == CONFIG_CLIENT_CERTIFICATES_NONE;
     *proof = (struct ticket_proof){0};
     if (psk) {
         proof->identity = handshake_identity(handshake);
         proof->key = tickets_key(&handshake->contexts->tickets, slice_of(handshake->key, handshake->key_len));
     }
-    return psk || !handshake_psk_suite(handshake) ? proof : NULL;
+    return psk || nobody ? proof : NULL;
 }
 
 int handshake_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int seal,
@@ -390,11 +450,20 @@ enum handshake_cause handshake_failure(const struct handshake *handshake, const 
     return handshake->cause;
 }
 
+struct slice handshake_certificate(const struct handshake *handshake)
+{
+    bool established = handshake->state == HANDSHAKE_ESTABLISHED && handshake->leaf.der != NULL;
+    return established && !proven_by_psk(handshake) ? slice_of(handshake->leaf.der, handshake->leaf.len)
+                                                    : (struct slice){0};
+}
+
 int handshake_finish(struct handshake *handshake, enum framework *framework, struct record **record)
 {
     int rc = SAGATE_EINVAL;
     if (handshake->state == HANDSHAKE_ESTABLISHED) {
-        *framework = proven_by_psk(handshake) ? FRAMEWORK_PSK : FRAMEWORK_NONE;
+        bool psk = proven_by_psk(handshake);
+        bool certificate = !psk && handshake->leaf.der != NULL;
+        *framework = psk ? FRAMEWORK_PSK : certificate ? FRAMEWORK_CERTIFICATE : FRAMEWORK_NONE;
         *record = record_adopt(handshake->session);
         rc = *record == NULL ? SAGATE_ENOMEM : SAGATE_OK;
         if (rc == SAGATE_OK)

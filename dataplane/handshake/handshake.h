@@ -31,10 +31,12 @@ struct handshake_sink {
     int (*commit)(void *context, size_t len);
 };
 
-// Certificates as PEM, by config certificate index; read by the supervisor. The key is wiped by the caller after use.
+// Certificates as PEM, by config certificate index, and what devices' are verified with, by trust anchor index; read by
+// the supervisor. The key is wiped by the caller after use.
 struct handshake_files {
     struct slice chain[CONFIG_CERTIFICATES_MAX];
     struct slice key[CONFIG_CERTIFICATES_MAX];
+    struct slice anchors[CONFIG_TRUST_ANCHORS_MAX];
 };
 
 // Builds the contexts of every listener. SAGATE_OK; SAGATE_ECONFIG with a text (file and reason) in `error`;
@@ -112,15 +114,25 @@ unsigned handshake_timer_ms(const struct handshake *handshake);
 // library gives up.
 int handshake_timeout(struct handshake *handshake);
 
-enum handshake_cause { HANDSHAKE_CAUSE_PROTOCOL, HANDSHAKE_CAUSE_CREDENTIAL, HANDSHAKE_CAUSE_PEER };
+enum handshake_cause {
+    HANDSHAKE_CAUSE_PROTOCOL,
+    HANDSHAKE_CAUSE_CREDENTIAL,  // a PSK
+    HANDSHAKE_CAUSE_CERTIFICATE, // the peer's
+    HANDSHAKE_CAUSE_PEER,
+};
 // After SAGATE_EHANDSHAKE: whose fault, and the library's words for it (static or inside the handshake).
 enum handshake_cause handshake_failure(const struct handshake *handshake, const char **text);
 
 // After SAGATE_DONE: whether a session ticket shortened it.
 bool handshake_resumed(const struct handshake *handshake);
 
-// After SAGATE_DONE: how the peer proved itself (FRAMEWORK_PSK: with handshake_identity(); FRAMEWORK_NONE: server
-// certificate only), and the session. The handshake is freed. SAGATE_OK or SAGATE_ENOMEM.
+// After SAGATE_DONE: the peer's own certificate (DER), which was verified (RFC 5280 6.1) and whose key the peer has
+// proven to hold; empty: it has shown none. Valid until handshake_finish.
+struct slice handshake_certificate(const struct handshake *handshake);
+
+// After SAGATE_DONE: how the peer proved itself (FRAMEWORK_PSK: with handshake_identity(); FRAMEWORK_CERTIFICATE: with
+// handshake_certificate(); FRAMEWORK_NONE: server certificate only), and the session. The handshake is freed. SAGATE_OK
+// or SAGATE_ENOMEM.
 int handshake_finish(struct handshake *handshake, enum framework *framework, struct record **record);
 
 // NULL is allowed; wipes keys.

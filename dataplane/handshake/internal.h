@@ -25,6 +25,7 @@ struct context {
 struct context_listener {
     bool dtls, psk, tls12, tls13;
     bool unknown_name_refused;
+    enum config_client_certificates client_certificates;
     uint8_t binding[32]; // SHA-256 of its name and of what it asks of peers: tickets are good for it alone
     size_t count;        // contexts; at least one
     struct context *contexts;
@@ -54,6 +55,22 @@ bool contexts_made_cookie13(const struct handshake_contexts *contexts, const str
 
 // The context for a server name (absent: a NULL pointer): NULL when the name is unknown and such are refused.
 struct context *contexts_select(struct context_listener *listener, struct slice server_name);
+
+// The peer's own certificate, copied when the library has verified it.
+struct leaf {
+    uint8_t *der; // NULL: none
+    size_t len;
+    bool refused;                  // one came that is not good
+    WOLFSSL_CERT_MANAGER *issuers; // which has taken in others that came with it
+};
+
+// verify.c: has the library ask for certificates of peers and verify them with these anchors (PEM, `count`). SAGATE_OK,
+// or SAGATE_ECONFIG with the index of the one that is of no use in *bad.
+int verify_set_up(WOLFSSL_CTX *ctx, enum config_client_certificates wanted, const struct slice *anchors, size_t count,
+                  size_t *bad);
+// Around every call of the library that may verify: what it finds goes to `leaf`.
+void verify_begin(struct leaf *leaf);
+void verify_end(struct leaf *leaf);
 
 enum handshake_state {
     HANDSHAKE_HELLO,   // TLS: the ClientHello is not complete
@@ -95,6 +112,10 @@ struct handshake {
     // (D)TLS 1.3, in the ClientHello that is held: what is left to ask for when a ticket is refused
     struct slice psk_external;
     uint32_t ticket_key; // tickets_key of the key that its identity must still have
+
+    bool certificate_asked; // of the peer
+    struct leaf leaf;
+
     struct handshake_sink sink;
     struct handshake_contexts *contexts; // referenced
     struct context_listener *listener;   // one of theirs
@@ -132,6 +153,10 @@ int handshake_fail(struct handshake *handshake, enum handshake_cause cause, uint
 
 // True when the version that was negotiated is TLS 1.3 or DTLS 1.3.
 bool handshake_is_tls13(const struct handshake *handshake);
+
+// Whether the peer is asked for a certificate: as the listener says, but not where the hello makes the library choose a
+// PSK suite of (D)TLS 1.2 (RFC 4279 2). Called once there is a session.
+void handshake_choose_certificate(struct handshake *handshake, const struct peek_hello *hello);
 
 // True when a PSK suite of TLS 1.2 was negotiated.
 bool handshake_psk_suite(const struct handshake *handshake);

@@ -64,7 +64,8 @@ static bool suite_fits(const struct handshake *handshake, const struct peek_hell
 }
 
 // A ticket that opens goes before a PSK. The identity that it carries is asked for as if it had been peeked, so that
-// nobody resumes what would not be established anew. One without an identity must not keep a peer from proving its own.
+// nobody resumes what would not be established anew. One without an identity must not keep a peer from proving its own,
+// nor stand for a certificate.
 static int begin_with_ticket(struct handshake *handshake, const struct peek_hello *hello, bool tls13)
 {
     struct ticket ticket;
@@ -75,7 +76,8 @@ static int begin_with_ticket(struct handshake *handshake, const struct peek_hell
     bool proven = ticket.proof.identity.len > 0;
     int rc;
     handshake->ticket_key = ticket.proof.key;
-    handshake->ticket = suite_fits(handshake, hello, &ticket) && (proven || handshake->psk_suite == NULL);
+    bool asked = handshake->listener->client_certificates != CONFIG_CLIENT_CERTIFICATES_NONE;
+    handshake->ticket = suite_fits(handshake, hello, &ticket) && (proven || (handshake->psk_suite == NULL && !asked));
     if (handshake->ticket && proven) {
         handshake->hello_parked = true;
         rc = handshake_park(handshake, ticket.proof.identity);

@@ -106,6 +106,7 @@ static int hello_complete(struct handshake *handshake)
     if (session == NULL)
         return refuse_bytes(handshake, SAGATE_ENOMEM);
     handshake_own(handshake, session);
+    handshake_choose_certificate(handshake, &hello);
     if (handshake->contexts->tickets.lifetime == 0) {
         (void)wolfSSL_NoTicketTLSv12(session->ssl);
         (void)wolfSSL_no_ticket_TLSv13(session->ssl);

@@ -149,6 +149,8 @@ static void gather_files(const struct incoming *incoming, const struct config *c
         files->chain[i] = find_file(incoming, config->certificates[i].chain_file);
         files->key[i] = find_file(incoming, config->certificates[i].key_file);
     }
+    for (size_t i = 0; i < config->trust_anchor_count; i++)
+        files->anchors[i] = find_file(incoming, config->trust_anchors[i].file);
 }
 
 // The descriptor for a listener and worker; it is then the caller's.

@@ -182,6 +182,7 @@ static void failed(struct pending *pending)
     static const enum stat_id counters[] = {
         [HANDSHAKE_CAUSE_PROTOCOL] = STAT_HANDSHAKES_FAILED_PROTOCOL,
         [HANDSHAKE_CAUSE_CREDENTIAL] = STAT_HANDSHAKES_FAILED_CREDENTIAL,
+        [HANDSHAKE_CAUSE_CERTIFICATE] = STAT_HANDSHAKES_FAILED_CERTIFICATE,
         [HANDSHAKE_CAUSE_PEER] = STAT_HANDSHAKES_FAILED_GONE,
     };
     log_sampled(&worker->sample_handshake, LOG_LEVEL_INFO, "handshake with %s on listener \"%s\" failed: %s",

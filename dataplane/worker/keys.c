@@ -194,10 +194,9 @@ static void sweep_principals(struct keys *keys)
     }
 }
 
-// The one object of the credential that `packed` names, with a reference for the caller; NULL when malformed.
-static struct principal *intern(struct keys *keys, struct slice packed)
+// The one object of the credential of `fresh`, which is taken over, with a reference for the caller.
+static struct principal *intern_fresh(struct keys *keys, struct principal *fresh)
 {
-    struct principal *fresh = plane_unpack_principal(packed);
     if (fresh == NULL)
         return NULL;
     struct named_principal **link = principal_link(keys, fresh->credential_id);
@@ -214,6 +213,18 @@ static struct principal *intern(struct keys *keys, struct slice packed)
     named->principal = fresh;
     *link = named;
     return principal_reference(fresh);
+}
+
+// The same of the credential that `packed` names; NULL when malformed.
+static struct principal *intern(struct keys *keys, struct slice packed)
+{
+    return intern_fresh(keys, plane_unpack_principal(packed));
+}
+
+struct principal *keys_intern_proven(struct keys *keys, struct principal *fresh)
+{
+    sweep_principals(keys);
+    return intern_fresh(keys, fresh);
 }
 
 struct principal *keys_intern(struct keys *keys, struct slice packed)

@@ -41,6 +41,10 @@ int keys_asked(struct keys *keys, struct slice identity, uint64_t now_ms);
 // that says what `packed` says. NULL when that is malformed or memory is short.
 struct principal *keys_intern(struct keys *keys, struct slice packed);
 
+// The same for a principal that another proof than a key of control's has made: what it says holds from now on, also
+// for the object that is there. Takes the reference over. NULL when memory is short.
+struct principal *keys_intern_proven(struct keys *keys, struct principal *fresh);
+
 // Notes an answer. `packed`: the principal as it came (plane_pack_principal); an empty key means KEY_REFUSED.
 // The principal becomes the one object of its credential in this worker: when there is one already it is changed in
 // place, so that associations under way see the change. SAGATE_OK, SAGATE_EMALFORMED, SAGATE_ENOMEM.

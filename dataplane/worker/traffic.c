@@ -1,6 +1,7 @@
 // Established associations: records in, primitives to the binding; how an association begins and ends.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
+#include "dataplane/handshake/certificate.h"
 #include "dataplane/worker/internal.h"
 
 static bool is_stream(const struct association *association)
@@ -295,6 +296,39 @@ static bool is_usable(const struct pending *pending, const struct record *record
     return pending->endpoint.stream != 0 || folded;
 }
 
+// Who a handshake that is done has proven its peer to be: a reference, or NULL for nobody. SAGATE_OK, or an error when
+// that cannot be told.
+static int find_principal(struct pending *pending, struct principal **principal)
+{
+    struct worker *worker = pending->worker;
+    struct principal *fresh = NULL;
+    struct slice certificate = handshake_certificate(pending->handshake);
+    *principal = pending->principal; // of the key that was asked for
+    pending->principal = NULL;
+    if (certificate.len == 0)
+        return SAGATE_OK;
+    principal_release(*principal);
+    *principal = NULL;
+    int result = certificate_principal(worker->config, certificate, &fresh);
+    if (result == SAGATE_OK && fresh != NULL) {
+        *principal = keys_intern_proven(worker->keys, fresh);
+        result = *principal == NULL ? SAGATE_ENOMEM : SAGATE_OK;
+    }
+    return result;
+}
+
+static enum stat_id success_of(enum framework framework)
+{
+    switch (framework) {
+    case FRAMEWORK_PSK:
+        return STAT_HANDSHAKES_OK_PSK;
+    case FRAMEWORK_CERTIFICATE:
+        return STAT_HANDSHAKES_OK_CERTIFICATE;
+    default:
+        return STAT_HANDSHAKES_OK_NONE;
+    }
+}
+
 // Application data may have come with the last flight.
 static void first_traffic(struct association *association)
 {
@@ -313,18 +347,22 @@ void traffic_establish(struct pending *pending)
     enum framework framework = FRAMEWORK_NONE;
     struct record *record = NULL;
     bool stream = pending->endpoint.stream != 0;
-    struct principal *principal = pending->principal;
-    pending->principal = NULL;
+    struct principal *principal = NULL;
+    int proof = find_principal(pending, &principal);
     if (handshake_resumed(pending->handshake))
         worker_count(worker, STAT_HANDSHAKES_RESUMED, 1);
     int result = handshake_finish(pending->handshake, &framework, &record);
     pending->handshake = NULL;
-    if (framework != FRAMEWORK_PSK) {
+    if (framework == FRAMEWORK_NONE) {
         principal_release(principal);
         principal = NULL;
     }
-    if (result != SAGATE_OK || (framework == FRAMEWORK_PSK && principal == NULL) || !is_usable(pending, record)) {
-        refuse(pending, principal, record, STAT_HANDSHAKES_FAILED_CREDENTIAL);
+    if (framework == FRAMEWORK_CERTIFICATE && principal == NULL)
+        framework = FRAMEWORK_NONE; // it names nobody
+    if (result != SAGATE_OK || proof != SAGATE_OK || (framework == FRAMEWORK_PSK && principal == NULL) ||
+        !is_usable(pending, record)) {
+        refuse(pending, principal, record,
+               proof != SAGATE_OK ? STAT_HANDSHAKES_FAILED_CERTIFICATE : STAT_HANDSHAKES_FAILED_CREDENTIAL);
         return;
     }
     struct association *association = stream ? lifetime_stream(pending, framework, principal, record)
@@ -340,6 +378,6 @@ void traffic_establish(struct pending *pending)
         pending->counted_stream = false;
         worker_gauge(worker, STAT_ASSOCIATIONS_TLS, association_streams(worker->associations));
     }
-    handshaking_end(pending, framework == FRAMEWORK_PSK ? STAT_HANDSHAKES_OK_PSK : STAT_HANDSHAKES_OK_NONE);
+    handshaking_end(pending, success_of(framework));
     first_traffic(association);
 }

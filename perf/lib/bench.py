@@ -173,6 +173,8 @@ class Bench:
                        "-keyout", key, "-out", chain, "-days", "2", "-subj", f"/CN={name}.sp.example"]
             if name != "ca":
                 command += ["-CA", made["ca"][0], "-CAkey", made["ca"][1], "-addext", "basicConstraints=CA:FALSE"]
+            if name == "device":
+                command += ["-addext", "subjectAltName=URI:m2m://sp.example/id-in/Cperf0"]
             subprocess.run(command, check=True, capture_output=True)
             os.chmod(key, 0o600)
             made[name] = (chain, key)
@@ -199,8 +201,9 @@ class Bench:
         certificates = named = ""
         if made:
             certificates = f"""certificates = ( {{ name = "perf"; chain_file = "{made['server'][0]}";
-  key_file = "{made['server'][1]}"; }} );\n"""
-            named = 'certificates = [ "perf" ]; '
+  key_file = "{made['server'][1]}"; }} );
+trust_anchors = ( {{ name = "perf"; file = "{made['ca'][0]}"; }} );\n"""
+            named = 'certificates = [ "perf" ]; client_certificates = "required"; trust_anchors = [ "perf" ]; '
         if version != "1.2":
             named += f'version_max = "{version}"; '
         config = self.write("sagate.conf", f"""

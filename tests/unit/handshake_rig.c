@@ -47,6 +47,7 @@ int rig_open(struct rig *rig, const struct rig_options *options)
     struct config_certificate certificates[2] = {
         {.chain_file = file, .key_file = file, .server_name_count = 1, .server_names = names[0]},
         {.chain_file = file, .key_file = file, .server_name_count = 1, .server_names = names[1]}};
+    struct config_trust_anchor anchor = {.file = file};
     size_t indices[2] = {0, 1};
     struct config_listener listener = {
         .name = listener_name,
@@ -57,9 +58,16 @@ int rig_open(struct rig *rig, const struct rig_options *options)
         .unknown_server_name_refused = options->unknown_name_refused,
         .version_min = options->version_min,
         .version_max = options->version_max,
+        .client_certificates = options->client_certificates,
+        .trust_anchor_count = options->anchors != NULL ? 1 : 0,
+        .trust_anchors = indices,
     };
-    struct config config = {
-        .certificate_count = 2, .certificates = certificates, .listener_count = 1, .listeners = &listener};
+    struct config config = {.certificate_count = 2,
+                            .certificates = certificates,
+                            .trust_anchor_count = 1,
+                            .trust_anchors = &anchor,
+                            .listener_count = 1,
+                            .listeners = &listener};
     struct handshake_files *files = calloc(1, sizeof *files);
     char error[256];
     if (files == NULL)
@@ -68,6 +76,7 @@ int rig_open(struct rig *rig, const struct rig_options *options)
     files->key[0] = slice_text(tls_key_one);
     files->chain[1] = slice_text(tls_certificate_two);
     files->key[1] = slice_text(tls_key_two);
+    files->anchors[0] = slice_text(options->anchors);
     *rig = (struct rig){.sink_says = SAGATE_OK};
     rig->sent_end = &rig->sent;
     (void)address_parse("192.0.2.7", 40000, &rig->peer);
@@ -127,6 +136,10 @@ static void judge(struct rig *rig, int rc)
         rig->handshake = NULL;
     } else if (rig->server == SAGATE_DONE) {
         rig->resumed = handshake_resumed(rig->handshake);
+        struct slice certificate = handshake_certificate(rig->handshake);
+        rig->certificate_len = certificate.len <= sizeof rig->certificate ? certificate.len : 0;
+        if (rig->certificate_len > 0)
+            memcpy(rig->certificate, certificate.data, certificate.len);
         if (handshake_finish(rig->handshake, &rig->framework, &rig->record) != SAGATE_OK)
             abort();
         rig->handshake = NULL;

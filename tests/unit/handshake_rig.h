@@ -14,6 +14,8 @@ struct rig_options {
     bool unknown_name_refused;
     enum config_tls_version version_min, version_max;
     size_t cid_len; // of the Connection IDs that are given out
+    enum config_client_certificates client_certificates;
+    const char *anchors; // PEM
 };
 
 struct rig_chunk {
@@ -36,7 +38,9 @@ struct rig {
     size_t step;                // TLS: hand over this many bytes at a time; 0: all
     char identity[600];         // last peeked
     enum framework framework;
-    bool resumed; // by a ticket
+    bool resumed;              // by a ticket
+    uint8_t certificate[2048]; // of the client
+    size_t certificate_len;
     struct record *record;
     enum handshake_cause cause;
     size_t cid_len;

@@ -114,6 +114,10 @@ static void same_listener(const struct config_listener *a, const struct config_l
     CU_ASSERT_EQUAL_FATAL(a->certificate_count, b->certificate_count);
     for (size_t i = 0; i < a->certificate_count; i++)
         CU_ASSERT_EQUAL(a->certificates[i], b->certificates[i]);
+    CU_ASSERT_EQUAL(a->client_certificates, b->client_certificates);
+    CU_ASSERT_EQUAL_FATAL(a->trust_anchor_count, b->trust_anchor_count);
+    for (size_t i = 0; i < a->trust_anchor_count; i++)
+        CU_ASSERT_EQUAL(a->trust_anchors[i], b->trust_anchors[i]);
     CU_ASSERT_EQUAL(a->unknown_server_name_refused, b->unknown_server_name_refused);
     CU_ASSERT_EQUAL(a->version_min, b->version_min);
     CU_ASSERT_EQUAL(a->version_max, b->version_max);
@@ -138,6 +142,11 @@ static void same_config(const struct config *a, const struct config *b)
         same_text(left->chain_file, right->chain_file);
         same_text(left->key_file, right->key_file);
         same_texts(left->server_names, left->server_name_count, right->server_names, right->server_name_count);
+    }
+    CU_ASSERT_EQUAL_FATAL(a->trust_anchor_count, b->trust_anchor_count);
+    for (size_t i = 0; i < a->trust_anchor_count; i++) {
+        same_text(a->trust_anchors[i].name, b->trust_anchors[i].name);
+        same_text(a->trust_anchors[i].file, b->trust_anchors[i].file);
     }
     CU_ASSERT_EQUAL_FATAL(a->upstream_count, b->upstream_count);
     for (size_t i = 0; i < a->upstream_count; i++)
@@ -255,6 +264,7 @@ static const char everything[] =
     "certificates = ( { name = \"a\"; chain_file = \"a.pem\"; key_file = \"/k/a.pem\"; },\n"
     "  { name = \"b\"; chain_file = \"b.pem\"; key_file = \"b.key\"; server_names = ( \"In.SP.example\", \"b.example\" "
     "); } );\n"
+    "trust_anchors = ( { name = \"x\"; file = \"x.pem\"; }, { name = \"y\"; file = \"/k/y.pem\"; } );\n"
     "upstreams = ( " UPSTREAM ",\n"
     "  { name = \"other\"; sp_id = \"//other.example\"; cse_id = \"/Mobius2\"; http_identity = \"proxy_v2\";\n"
     "    coap_identity = \"none\"; coap_numbering = \"old\"; from_form = \"absolute\"; authorization_file = \"auth\";\n"
@@ -269,7 +279,7 @@ static const char everything[] =
     "  { name = \"h\"; transport = \"tls\"; binding = \"http\"; address = \"[::1]\"; port = 8443; upstream = "
     "\"other\";\n"
     "    psk = false; certificates = [ \"b\", \"a\" ]; unknown_server_name = \"refuse\"; version_min = \"1.3\";\n"
-    "    release_version_default = \"2a\"; },\n"
+    "    client_certificates = \"required\"; trust_anchors = [ \"y\", \"x\" ]; release_version_default = \"2a\"; },\n"
     "  { name = \"c\"; transport = \"dtls\"; binding = \"coap\"; port = 5685; upstream = \"other\"; coap_numbering = "
     "\"old\"; } );\n"
     "credentials_file = \"\";\n"
@@ -294,6 +304,11 @@ static void everything_is_read(void)
     CU_ASSERT_EQUAL(config->upstreams[1].full_access_count, 0);
     CU_ASSERT_EQUAL(config->upstreams[1].servers[1].number, 2);
     CU_ASSERT_EQUAL(config->listeners[1].certificates[0], 1);
+    CU_ASSERT_STRING_EQUAL(config->trust_anchors[1].file, "/k/y.pem");
+    CU_ASSERT_EQUAL(config->listeners[0].client_certificates, CONFIG_CLIENT_CERTIFICATES_NONE);
+    CU_ASSERT_EQUAL(config->listeners[1].client_certificates, CONFIG_CLIENT_CERTIFICATES_REQUIRED);
+    CU_ASSERT_EQUAL_FATAL(config->listeners[1].trust_anchor_count, 2);
+    CU_ASSERT_EQUAL(config->listeners[1].trust_anchors[0], 1);
     CU_ASSERT_EQUAL(config->listeners[1].version_min, CONFIG_TLS_1_3);
     CU_ASSERT_TRUE(config->listeners[1].unknown_server_name_refused);
     CU_ASSERT_EQUAL(config->control_socket_mode, 0600);
@@ -374,6 +389,9 @@ static void wrong_values_are_named(void)
         {"certificates = ( { name = \"x\"; chain_file = \"c\"; key_file = \"k\"; },\n"
          "{ name = \"x\"; chain_file = \"c\"; key_file = \"k\"; } );",
          "sagate.conf:4: setting 'certificates[1].name': the name \"x\" is taken by certificates[0]"},
+        {"trust_anchors = ( { name = \"x\"; } );", "setting 'trust_anchors[0].file': missing; expected a path"},
+        {"trust_anchors = ( { name = \"x\"; file = \"a\"; },\n{ name = \"x\"; file = \"b\"; } );",
+         "sagate.conf:4: setting 'trust_anchors[1].name': the name \"x\" is taken by trust_anchors[0]"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[2048];
@@ -435,6 +453,15 @@ static void wrong_listeners_are_named(void)
          "'listeners[0].certificates[1]': the certificate \"zz\" is not defined"},
         {HTTPS("certificates = [ \"a\", \"b\" ];"),
          "'listeners[0].certificates[1]': the server name \"x.example\" of \"b\" is also one of \"a\""},
+        {HTTPS("certificates = [ \"a\" ]; client_certificates = \"required\";"),
+         "'listeners[0].client_certificates': certificates of devices cannot be verified; expected 'trust_anchors'"},
+        {HTTPS("client_certificates = \"optional\"; trust_anchors = [ \"t\" ];"),
+         "'listeners[0].client_certificates': a device shows a certificate only to a listener that has one"},
+        {HTTPS("certificates = [ \"a\" ]; client_certificates = \"optional\"; trust_anchors = [ \"t\", \"zz\" ];"),
+         "'listeners[0].trust_anchors[1]': the trust anchor \"zz\" is not defined in 'trust_anchors'"},
+        {HTTPS("certificates = [ \"a\" ]; client_certificates = true; trust_anchors = [ \"t\" ];"),
+         "'listeners[0].client_certificates': found the boolean true, expected \"none\" or \"optional\" or "
+         "\"required\""},
         {"{ name = \"d\"; transport = \"dtls\"; binding = \"http\"; upstream = \"in\"; }",
          "'listeners[0].binding': found \"http\" over transport \"dtls\", expected \"coap\""},
         {"{ name = \"d\"; binding = \"http\"; upstream = \"in\"; }",
@@ -456,6 +483,7 @@ static void wrong_listeners_are_named(void)
                        "certificates = ( { name = \"a\"; chain_file = \"c\"; key_file = \"k\"; server_names = [ "
                        "\"x.example\" ]; },"
                        "{ name = \"b\"; chain_file = \"c\"; key_file = \"k\"; server_names = [ \"X.example\" ]; } );\n"
+                       "trust_anchors = ( { name = \"t\"; file = \"t\"; } );\n"
                        "upstreams = ( %s, { name = \"coap-only\"; sp_id = \"//sp.example\"; cse_id = \"/id-in\";\n"
                        "servers = ( { name = \"s\"; coap = \"127.0.0.1:5683\"; } ); } );\nlisteners = ( %s );\n",
                        UPSTREAM, cases[i][0]);
@@ -618,7 +646,8 @@ static void example_says_the_defaults(void)
         if ((name > 0 && strncmp(word + name, " = ", 3) == 0) || strchr("{})", *word) != NULL)
             *sign = ' ';
     }
-    // Two things are no defaults: certificates, and what depends on a listener's transport or number of cores.
+    // Three things are no defaults: certificates, trust anchors, and what depends on a listener's transport or number
+    // of cores.
     struct config_errors errors;
     struct config *full = NULL;
     CU_ASSERT_EQUAL_FATAL(load(example, &full, &errors), SAGATE_OK);
@@ -626,12 +655,16 @@ static void example_says_the_defaults(void)
     CU_ASSERT_EQUAL(full->listeners[0].certificate_count, 1);
     full->listeners[0].certificate_count = 0;
     full->certificate_count = 0;
+    CU_ASSERT_EQUAL(full->trust_anchor_count, 1);
+    CU_ASSERT_EQUAL(full->listeners[0].trust_anchor_count, 1);
+    full->listeners[0].trust_anchor_count = full->trust_anchor_count = 0;
     char *text = config_write_text(full);
     CU_ASSERT_PTR_NOT_NULL_FATAL(text);
     CU_ASSERT_STRING_EQUAL(text, plain->text);
     free(text);
     full->listeners[0].certificate_count = 1;
     full->certificate_count = 1;
+    full->listeners[0].trust_anchor_count = full->trust_anchor_count = 1;
     // Every setting is there.
     for (const struct tree_group *const *group = table_all; *group != NULL; group++) {
         for (size_t i = 0; i < (*group)->count; i++) {

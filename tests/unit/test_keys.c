@@ -129,6 +129,29 @@ static void one_principal(void)
     keys_free(keys);
 }
 
+static void proven_principals(void)
+{
+    struct keys *keys = keys_new(8);
+    struct principal *first = principal_new(FRAMEWORK_CERTIFICATE, slice_text("33-a"), slice_of(NULL, 0));
+    (void)principal_add_ae(first, slice_text("C1"), slice_text(""));
+    first->expires_at = 1000;
+    struct principal *held = keys_intern_proven(keys, first);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(held);
+    CU_ASSERT_STRING_EQUAL(held->aes[0].stem, "C1");
+    // What is proven later holds for all.
+    struct principal *again = principal_new(FRAMEWORK_CERTIFICATE, slice_text("33-a"), slice_of(NULL, 0));
+    (void)principal_add_ae(again, slice_text("C2"), slice_text(""));
+    again->expires_at = 2000;
+    struct principal *other = keys_intern_proven(keys, again);
+    CU_ASSERT_PTR_EQUAL(other, held);
+    CU_ASSERT_STRING_EQUAL(held->aes[0].stem, "C2");
+    CU_ASSERT_EQUAL(held->expires_at, 2000);
+    principal_release(other);
+    principal_release(held);
+    CU_ASSERT_PTR_NULL(keys_intern_proven(keys, NULL));
+    keys_free(keys);
+}
+
 static char asked[64];
 static void note(void *context, struct slice identity)
 {
@@ -157,6 +180,7 @@ static const struct unit_test tests[] = {
     {"malformed principals", malformed},
     {"the least recently used goes first", bounds},
     {"one principal for each credential", one_principal},
+    {"principals that were proven", proven_principals},
     {"unanswered questions", each_asked},
 };
 UNIT_MAIN("keys", tests)

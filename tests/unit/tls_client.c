@@ -123,6 +123,13 @@ static bool set_up(struct tls_client *client)
     } else {
         wolfSSL_CTX_set_verify(client->ctx, WOLFSSL_VERIFY_NONE, NULL);
     }
+    if (options->certificate != NULL &&
+        (wolfSSL_CTX_use_certificate_chain_buffer(client->ctx, (const unsigned char *)options->certificate,
+                                                  (long)strlen(options->certificate)) != WOLFSSL_SUCCESS ||
+         wolfSSL_CTX_use_PrivateKey_buffer(client->ctx, (const unsigned char *)options->certificate_key,
+                                           (long)strlen(options->certificate_key),
+                                           WOLFSSL_FILETYPE_PEM) != WOLFSSL_SUCCESS))
+        return false;
     if (!options->single_messages)
         (void)wolfSSL_CTX_set_group_messages(client->ctx);
     wolfSSL_CTX_SetIORecv(client->ctx, receive);

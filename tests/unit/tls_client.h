@@ -24,7 +24,9 @@ struct tls_client_options {
     const char *psk_suite13; // TLS 1.3: the suite that goes with the PSK; NULL: TLS13-AES128-GCM-SHA256
     const char *server_name; // sent as SNI and checked against the certificate; NULL: neither
     const char *ca;          // PEM to check the server with; NULL: not checked
-    bool single_messages;    // one datagram or write for each handshake message, instead of grouped
+    const char *certificate; // the client's own, PEM, with others behind it; and its key
+    const char *certificate_key;
+    bool single_messages; // one datagram or write for each handshake message, instead of grouped
 };
 
 // NULL when it cannot be made. Free with tls_client_free (NULL is allowed).

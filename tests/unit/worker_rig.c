@@ -3,6 +3,7 @@
 #include "tests/unit/worker_rig.h"
 
 #include "tests/unit/tls_certificates.h"
+#include "tests/unit/tls_device_certificates.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -43,6 +44,7 @@ const char *scene_config(const char *limits, const char *servers, const char *li
                    "process: { workers = 1; };\nlimits: { %s };\n"
                    "certificates = ( { name = \"one\"; chain_file = \"one.pem\"; key_file = \"one.key\"; server_names "
                    "= [ \"one.example\" ]; } );\n"
+                   "trust_anchors = ( { name = \"devices\"; file = \"devices.pem\"; } );\n"
                    "upstreams = ( { name = \"in\"; sp_id = \"//sp.example\"; cse_id = \"/id-in\"; http_health = "
                    "\"none\"; coap_health = \"none\"; coap_source_ports = 1; servers = ( %s ); } );\n"
                    "credentials_file = \"credentials.conf\";\nlisteners = ( %s );\n",
@@ -66,6 +68,7 @@ static void make_snapshot(struct config *config)
     char error[256] = "";
     scene.files.chain[0] = slice_text(tls_certificate_one);
     scene.files.key[0] = slice_text(tls_key_one);
+    scene.files.anchors[0] = slice_text(tls_device_ca);
     scene.snapshot = (struct worker_snapshot){.config = config, .listener_fds = scene.listener_fds};
     must(handshake_contexts_new(config, &scene.files, &scene.snapshot.contexts, error, sizeof error) == SAGATE_OK,
          "contexts");
@@ -268,6 +271,21 @@ struct scene_device *scene_tls_with_suites(const char *identity, bool tls13, con
     must(address_parse("192.0.2.9", (uint16_t)(50000 + scene.device_count), &device->address) == SAGATE_OK, "address");
     device->stream = mem_open(scene.io, listener_id(CONFIG_TLS), &device->address);
     must(device->stream != NULL, "stream");
+    return device;
+}
+
+struct scene_device *scene_with_certificate(const char *pem, bool dtls, bool tls13, const char *host, uint16_t port)
+{
+    const struct tls_client_options options = {.dtls = dtls,
+                                               .tls13 = tls13,
+                                               .ciphers =
+                                                   tls13 ? "TLS13-AES128-GCM-SHA256" : "ECDHE-ECDSA-AES128-GCM-SHA256",
+                                               .certificate = pem,
+                                               .certificate_key = tls_device_key};
+    struct scene_device *device = dtls_new(&options, host, port);
+    if (!dtls)
+        device->stream = mem_open(scene.io, listener_id(CONFIG_TLS), &device->address);
+    must(dtls || device->stream != NULL, "stream");
     return device;
 }
 
