@@ -19,6 +19,7 @@ struct queued {
     STAILQ_ENTRY(queued) link;
     size_t len;
     bool secret;
+    bool lasting;   // holds for the next worker too
     uint8_t *bytes; // an encoded message
 };
 STAILQ_HEAD(queue, queued);
@@ -73,14 +74,21 @@ static void queued_free(struct queued *queued)
     free(queued);
 }
 
-static void clear_queue(struct worker *worker)
+static void clear_queue(struct worker *worker, bool lasting)
 {
+    struct queue all = STAILQ_HEAD_INITIALIZER(all);
     struct queued *queued;
-    while ((queued = STAILQ_FIRST(&worker->queue)) != NULL) {
-        STAILQ_REMOVE_HEAD(&worker->queue, link);
-        queued_free(queued);
-    }
+    STAILQ_CONCAT(&all, &worker->queue);
     worker->queued = 0;
+    while ((queued = STAILQ_FIRST(&all)) != NULL) {
+        STAILQ_REMOVE_HEAD(&all, link);
+        if (lasting || !queued->lasting) {
+            queued_free(queued);
+            continue;
+        }
+        STAILQ_INSERT_TAIL(&worker->queue, queued, link);
+        worker->queued++;
+    }
 }
 
 static void close_channel(struct worker *worker)
@@ -97,7 +105,7 @@ static void close_channel(struct worker *worker)
     worker->present = false;
     worker->overflowed = false;
     worker->boot = 0;
-    clear_queue(worker);
+    clear_queue(worker, true);
 }
 
 void workers_free(struct workers *workers)
@@ -129,6 +137,7 @@ static int enqueue(struct worker *worker, const struct plane_message *message)
     if (queued != NULL) {
         queued->len = (size_t)len;
         queued->secret = message->type == PLANE_RESOLVED;
+        queued->lasting = message->type == PLANE_REVOKED;
         queued->bytes = queued->secret ? secret_alloc(queued->len) : malloc(queued->len);
     }
     bool complete = queued != NULL && queued->bytes != NULL;
@@ -227,7 +236,9 @@ static void take(struct worker *worker, const struct plane_message *message)
         return;
     log_info("workers: worker %u has started", worker->number);
     worker->boot = message->hello.boot;
-    clear_queue(worker); // was meant for the one before
+    // Answers were meant for the one before. Its DTLS associations go on, so that credentials that were removed, or
+    // have another key, matter to this one.
+    clear_queue(worker, false);
     worker->overflowed = false;
     // What the one before was told and had not done yet is lost with it: the HELLO has this one ask about the
     // associations that it found.

@@ -398,6 +398,8 @@ static void commit(struct data *data)
             config_free(old);
         } else if (old != NULL) {
             config_free(config);
+        } else {
+            data->config = NULL; // what has started of it ends; without the filter nobody is served
         }
     }
     incoming_clear(incoming);

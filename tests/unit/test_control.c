@@ -10,9 +10,12 @@
 #include "tests/unit/unit.h"
 
 #include <jansson.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -367,6 +370,46 @@ static void a_worker_that_reads_late_gets_all_answers(void)
         rig_expect(&rig, rig.worker[0], PLANE_RESOLVED, &message);
         CU_ASSERT_TRUE_FATAL(slice_is(message.resolved.identity, identity));
     }
+    stop();
+}
+
+// Waits until the control process has read what was sent to it, and done what it says.
+static void all_is_read(int fd)
+{
+    int unread = 0;
+    while (ioctl(fd, SIOCOUTQ, &unread) == 0 && unread > 0)
+        (void)poll(NULL, 0, 1);
+    accepted("{\"v\":1,\"command\":\"status\"}");
+}
+
+// What a worker that ended had not read: its answers are of no use to the next one, but its associations go on there,
+// and a credential that was removed must end them.
+static void a_removal_reaches_the_next_worker(void)
+{
+    enum { ASKED = 16000 };
+    struct plane_message message;
+    char identity[64];
+    start();
+    accepted("{\"v\":1,\"command\":\"identities add\",\"identity\":\"new@x\",\"key_hex\":\"" RIG_KEY_NEW_HEX
+             "\",\"ae_ids\":[\"Cn9\"]}");
+    for (int i = 0; i < ASKED; i++) {
+        (void)snprintf(identity, sizeof identity, "unknown-%d", i);
+        struct plane_message request = {.type = PLANE_RESOLVE, .resolve = {.identity = slice_text(identity)}};
+        rig_send(&rig, rig.worker[0], &request);
+    }
+    all_is_read(rig.worker[0]);
+    accepted("{\"v\":1,\"command\":\"identities remove\",\"identity\":\"new@x\"}");
+    struct plane_message hello = {.type = PLANE_HELLO, .hello = {.worker = 0, .boot = 99}};
+    rig_send(&rig, rig.worker[0], &hello);
+    all_is_read(rig.worker[0]);
+    int answers = 0;
+    do {
+        CU_ASSERT_EQUAL_FATAL(rig_next(&rig, rig.worker[0], &message), SAGATE_OK);
+        answers += message.type == PLANE_RESOLVED;
+    } while (message.type != PLANE_REVOKED || message.revoked.credential_id.len == 0);
+    CU_ASSERT_TRUE(slice_is(message.revoked.credential_id, "12-new@x"));
+    CU_ASSERT_TRUE(answers < ASKED);
+    rig_expect(&rig, rig.worker[0], PLANE_HELLO, &message);
     stop();
 }
 
@@ -783,6 +826,7 @@ static const struct unit_test tests[] = {
     {"expired credential ends its associations", expired_credential_ends_its_associations},
     {"restarted worker is told again", restarted_worker_is_told_again},
     {"a worker that reads late gets all answers", a_worker_that_reads_late_gets_all_answers},
+    {"a removal reaches the next worker", a_removal_reaches_the_next_worker},
     {"associations of all workers are listed", associations_of_all_workers_are_listed},
     {"associations are killed", associations_are_killed},
     {"reload goes through the supervisor", reload_goes_through_the_supervisor},
