@@ -30,9 +30,10 @@ struct io_event *uring_emit(struct uring *io)
 struct io_uring_sqe *uring_sqe(struct uring *io)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
-    if (sqe == NULL && io->enabled && io_uring_submit(&io->ring) >= 0)
-        sqe = io_uring_get_sqe(&io->ring);
-    return sqe;
+    if (sqe != NULL || !io->enabled)
+        return sqe;
+    io->submissions++;
+    return io_uring_submit(&io->ring) >= 0 ? io_uring_get_sqe(&io->ring) : NULL;
 }
 
 bool uring_cancel(struct uring *io, uint64_t data)
@@ -314,6 +315,7 @@ static int64_t wait_time(const struct uring *io, uint64_t deadline)
 static int submit(struct uring *io, int64_t wait_us, bool *interrupted)
 {
     int rc;
+    io->submissions++;
     if (wait_us == 0) {
         rc = io_uring_submit_and_get_events(&io->ring);
     } else if (wait_us < 0) {

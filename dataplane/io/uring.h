@@ -19,6 +19,9 @@ enum {
     URING_HANDSHAKE = 22,        // content types of TLS
     URING_APPLICATION = 23,
     URING_ACCEPT_RETRY_US = 100000, // pause after accept failed for want of descriptors or memory
+    URING_TRAINS = 64,              // trains on their way at a time
+    URING_TRAIN_MAX = 16,           // datagrams of one
+    URING_TRAIN_DATAGRAM_MAX = 1200 // longer ones may not fit the path and travel alone
 };
 
 // What a completion is for. URING_CANCEL is added to the operation that a cancellation is meant for.
@@ -48,15 +51,32 @@ struct uring_source {
     bool starved;    // its request ended because no buffer was left
     bool kicked;
     int fd;
-    unsigned sending; // transmit buffers in flight
+    unsigned sending; // requests to send in flight
+    // A connected socket's last request to send, which others may join until the submission of that number.
+    uint32_t joinable;
+    uint64_t joinable_until;
+    bool alone; // its path takes no trains
     struct io_user *user;
     TAILQ_ENTRY(uring_source) kick;
 };
 TAILQ_HEAD(uring_source_list, uring_source);
 
+// Datagrams of one length over one connected socket that the network stack takes as one (UDP_SEGMENT, udp(7)) and cuts
+// up again as late as it can.
+struct uring_train {
+    unsigned count;
+    uint32_t next_free;
+    struct msghdr message;
+    struct iovec vector[URING_TRAIN_MAX];
+    _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(uint16_t))];
+};
+
 struct uring_transmit {
     struct address to;
-    uint32_t source, next, len;
+    uint32_t source, len;
+    uint32_t next;             // of the free list, or of a train
+    struct uring_train *train; // of which it is the first; NULL: it travels alone
+    struct io_uring_sqe *sqe;  // until it is submitted
     uint8_t data[IO_DATAGRAM_MAX];
 };
 
@@ -145,6 +165,9 @@ struct uring {
     uint64_t accept_retry;                // when listeners are armed again; 0: no pause
 
     struct msghdr receive_message; // the shape of every received datagram
+    uint64_t submissions;          // so far
+    struct uring_train *trains;
+    uint32_t train_free; // head of the list of free ones; URING_TRAINS: none
     struct uring_transmit *transmits;
     uint32_t transmit_free;  // head of the list of free ones; transmit_count: none
     uint32_t transmit_count; // how many there are

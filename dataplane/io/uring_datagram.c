@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,12 +24,18 @@ int uring_datagram_open(struct uring *io)
         io->transmits[i].next = i + 1;
     io->transmit_free = 0;
     io->reserved = io->transmit_count;
+    io->trains = calloc(URING_TRAINS, sizeof *io->trains);
+    if (io->trains == NULL)
+        return SAGATE_ENOMEM;
+    for (uint32_t i = 0; i < URING_TRAINS; i++)
+        io->trains[i].next_free = i + 1;
     return SAGATE_OK;
 }
 
 void uring_datagram_free(struct uring *io)
 {
     free(io->transmits);
+    free(io->trains);
 }
 
 // False: try again with the next io_wait.
@@ -136,6 +143,71 @@ static void release(struct uring *io, uint32_t index)
     io->transmit_free = index;
 }
 
+// Makes the request to send a datagram. False: it is lost, no submission entry.
+static bool send_alone(struct uring *io, struct uring_source *source, uint32_t index)
+{
+    struct uring_transmit *transmit = &io->transmits[index];
+    struct io_uring_sqe *sqe = uring_sqe(io);
+    if (sqe == NULL) {
+        io->base.counters.datagrams_send_failed++;
+        release(io, index);
+        return false;
+    }
+    transmit->train = NULL;
+    transmit->sqe = sqe;
+    // Without MSG_DONTWAIT a full socket buffer would keep the transmit buffer waiting; a datagram is better dropped.
+    io_uring_prep_send(sqe, source->fd, transmit->data, transmit->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (transmit->to.len > 0)
+        io_uring_prep_send_set_addr(sqe, &transmit->to.any, (uint16_t)transmit->to.len);
+    io_uring_sqe_set_data64(sqe, uring_data(URING_TRANSMIT, index, 0));
+    source->sending++;
+    return true;
+}
+
+// Makes a train of a request that is not submitted yet. False: too many are on their way.
+static bool couple(struct uring *io, const struct uring_source *source, uint32_t index)
+{
+    struct uring_transmit *first = &io->transmits[index];
+    if (io->train_free == URING_TRAINS)
+        return false;
+    struct uring_train *train = &io->trains[io->train_free];
+    io->train_free = train->next_free;
+    train->count = 1;
+    train->vector[0] = (struct iovec){.iov_base = first->data, .iov_len = first->len};
+    train->message = (struct msghdr){
+        .msg_iov = train->vector, .msg_control = train->control, .msg_controllen = sizeof train->control};
+    struct cmsghdr *control = CMSG_FIRSTHDR(&train->message);
+    *control =
+        (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(uint16_t)), .cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT};
+    uint16_t len = (uint16_t)first->len;
+    memcpy(CMSG_DATA(control), &len, sizeof len);
+    first->train = train;
+    first->next = io->transmit_count;
+    io_uring_prep_sendmsg(first->sqe, source->fd, &train->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    io_uring_sqe_set_data64(first->sqe, uring_data(URING_TRANSMIT, index, 0));
+    return true;
+}
+
+// Lets a datagram travel with the one before it over the same connected socket. False: it does not fit.
+static bool join(struct uring *io, const struct uring_source *source, uint32_t index)
+{
+    struct uring_transmit *transmit = &io->transmits[index];
+    struct uring_transmit *first = &io->transmits[source->joinable];
+    if (source->alone || source->joinable_until != io->submissions + 1 || first->len != transmit->len ||
+        transmit->len == 0 || transmit->len > URING_TRAIN_DATAGRAM_MAX)
+        return false;
+    if (first->train == NULL && !couple(io, source, source->joinable))
+        return false;
+    struct uring_train *train = first->train;
+    if (train->count == URING_TRAIN_MAX)
+        return false;
+    train->vector[train->count++] = (struct iovec){.iov_base = transmit->data, .iov_len = transmit->len};
+    train->message.msg_iovlen = train->count;
+    transmit->next = first->next;
+    first->next = index;
+    return true;
+}
+
 int uring_datagram_commit(struct io *base, io_id id, const struct address *to, size_t len)
 {
     struct uring *io = uring_of(base);
@@ -145,25 +217,52 @@ int uring_datagram_commit(struct io *base, io_id id, const struct address *to, s
         return SAGATE_EINVAL;
     uint32_t index = io->reserved;
     io->reserved = io->transmit_count;
-    struct io_uring_sqe *sqe = uring_sqe(io);
-    if (sqe == NULL) {
-        io->base.counters.datagrams_send_failed++;
-        release(io, index);
-        return SAGATE_OK;
-    }
     struct uring_transmit *transmit = &io->transmits[index];
     transmit->to.len = 0;
     if (to != NULL)
         transmit->to = *to;
     transmit->source = (uint32_t)(source - io->sources);
     transmit->len = (uint32_t)len;
-    // Without MSG_DONTWAIT a full socket buffer would keep the transmit buffer waiting; a datagram is better dropped.
-    io_uring_prep_send(sqe, source->fd, transmit->data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (transmit->to.len > 0)
-        io_uring_prep_send_set_addr(sqe, &transmit->to.any, (uint16_t)transmit->to.len);
-    io_uring_sqe_set_data64(sqe, uring_data(URING_TRANSMIT, index, 0));
-    source->sending++;
+    if (transmit->to.len == 0 && join(io, source, index))
+        return SAGATE_OK;
+    if (send_alone(io, source, index) && transmit->to.len == 0) {
+        source->joinable = index;
+        source->joinable_until = io->submissions + 1;
+    }
     return SAGATE_OK;
+}
+
+static bool is_loss(int error)
+{
+    return error == EAGAIN || error == ENOBUFS || error == ECANCELED;
+}
+
+// A train has gone, or what it was made of goes on alone: the kernel gives a socket's pending error to whichever call
+// comes first, and some paths (IPsec, devices without checksums, 6.1) take no trains at all.
+static void train_sent(struct uring *io, struct uring_source *source, uint32_t index, int result)
+{
+    struct uring_train *train = io->transmits[index].train;
+    bool again = result < 0 && !is_loss(-result) && !source->removed;
+    bool refused = result == -EIO || result == -EINVAL || result == -EMSGSIZE || result == -EOPNOTSUPP;
+    source->alone = source->alone || refused;
+    if (again && !refused)
+        report_error(io, source, -result);
+    if (result >= 0) {
+        io->base.counters.datagrams_sent += train->count;
+        io->base.counters.bytes_sent += (uint64_t)result;
+    } else if (!again) {
+        io->base.counters.datagrams_send_failed += train->count;
+    }
+    train->next_free = io->train_free;
+    io->train_free = (uint32_t)(train - io->trains);
+    uint32_t next;
+    for (; index != io->transmit_count; index = next) {
+        next = io->transmits[index].next;
+        if (again)
+            (void)send_alone(io, source, index);
+        else
+            release(io, index);
+    }
 }
 
 void uring_datagram_sent(struct uring *io, uint32_t index, int result)
@@ -171,14 +270,18 @@ void uring_datagram_sent(struct uring *io, uint32_t index, int result)
     struct uring_transmit *transmit = &io->transmits[index];
     struct uring_source *source = &io->sources[transmit->source];
     source->sending--;
+    if (transmit->train != NULL) {
+        train_sent(io, source, index, result);
+        uring_source_settle(io, source);
+        return;
+    }
     if (result >= 0) {
         io->base.counters.datagrams_sent++;
         io->base.counters.bytes_sent += transmit->len;
     } else {
         io->base.counters.datagrams_send_failed++;
         // The kernel gives a connected socket's pending error to whichever call comes first.
-        if (transmit->to.len == 0 && !source->removed && result != -EAGAIN && result != -ENOBUFS &&
-            result != -ECANCELED)
+        if (transmit->to.len == 0 && !source->removed && !is_loss(-result))
             report_error(io, source, -result);
     }
     release(io, index);

@@ -133,6 +133,67 @@ static void a_removed_id_is_silent(void)
     close_io(NULL);
 }
 
+// A socket of the driver that is connected to `target`. `plain`: its path cuts up nothing, so that the kernel refuses
+// several datagrams in one.
+static io_id add_connected(const struct address *target, bool plain)
+{
+    struct address address;
+    io_id id = 0;
+    int on = plain;
+    if (is_mem())
+        return add_udp(&address);
+    int fd = bound_socket(SOCK_DGRAM, &address);
+    CU_ASSERT_EQUAL(connect(fd, &target->any, target->len), 0);
+    CU_ASSERT_EQUAL(setsockopt(fd, SOL_SOCKET, SO_NO_CHECK, &on, sizeof on), 0);
+    CU_ASSERT_EQUAL(io_add_datagram(io, fd, &user_a, &id), SAGATE_OK);
+    return id;
+}
+
+// Forty of one length, then some of others, also long and empty ones.
+static size_t len_of(size_t number)
+{
+    static const size_t lens[] = {9, 9, 9, 1300, 1300, 0, 0, 1, 9, 9};
+    return number < 40 ? 9 : lens[number % 10];
+}
+
+static void datagrams_of_one_length_stay_apart(void)
+{
+    enum { COUNT = 100, EMPTY = 12, TO_SECOND = 34 };
+    for (int plain = 0; plain < 2; plain++) {
+        struct address target[2] = {{.len = 0}, {.len = 0}};
+        int fds[2] = {-1, -1};
+        io_id ids[2];
+        bool got[COUNT] = {false};
+        uint8_t data[IO_DATAGRAM_MAX] = {0};
+        open_with(256, HIGH_WATER, LIMIT);
+        for (int i = 0; i < 2; i++) {
+            fds[i] = is_mem() ? -1 : bound_socket(SOCK_DGRAM, &target[i]);
+            ids[i] = add_connected(&target[i], plain == 1);
+        }
+        for (uint8_t i = 0; i < COUNT; i++) {
+            data[0] = i;
+            CU_ASSERT_EQUAL(io_datagram_send(io, ids[i % 3 == 0], NULL, data, len_of(i)), SAGATE_OK);
+        }
+        size_t whole = 0;
+        size_t empty = 0;
+        for (size_t i = 0; i < COUNT; i++) {
+            ssize_t len = take(fds[i >= COUNT - TO_SECOND], data, sizeof data);
+            empty += len == 0;
+            whole += len > 0 && data[0] < COUNT && !got[data[0]] && (size_t)len == len_of(data[0]);
+            got[len > 0 ? data[0] % COUNT : 45] = true;
+        }
+        CU_ASSERT_EQUAL(empty, EMPTY);
+        CU_ASSERT_EQUAL(whole, COUNT - EMPTY);
+        settle();
+        CU_ASSERT_EQUAL(seen_count, 0);
+        CU_ASSERT_EQUAL(io->counters.datagrams_sent, COUNT);
+        CU_ASSERT_EQUAL(io->counters.datagrams_send_failed, 0);
+        done_with(fds[0]);
+        done_with(fds[1]);
+        close_io(NULL);
+    }
+}
+
 static void a_refused_datagram_is_reported(void)
 {
     struct address address, target = {.len = 0};
@@ -666,6 +727,7 @@ static void bad_options_are_refused(void)
     X(a_batch_is_bounded_and_ordered)      \
     X(many_datagrams_reuse_the_buffers)    \
     X(a_removed_id_is_silent)              \
+    X(datagrams_of_one_length_stay_apart)  \
     X(a_refused_datagram_is_reported)      \
     X(a_stream_lives_and_ends)             \
     X(closing_sends_what_is_queued)        \
