@@ -120,6 +120,7 @@ struct uring_stream {
     bool on_kick, on_ready, on_linger;
     bool tls_layer, tls_out, tls_in; // kernel TLS: the layer is on the socket, and has keys for these
     bool rekey_due;                  // a handshake message came: what follows may need new keys
+    bool keys_awaited;               // and does: the kernel gives nothing before it has them
     bool rekey_next;                 // the next chunk begins under the keys that wait
     struct ktls_keys *rekey;         // keys for sending that wait until what was queued before has gone; NULL: none
     uint64_t records;                // that the kernel has made since, at most
@@ -241,10 +242,12 @@ bool uring_tls_wants(const struct uring_stream *stream, int error);
 int uring_tls_take(struct uring *io, struct uring_stream *stream, int error);
 void uring_tls_forget(struct uring_stream *stream);
 
-// uring_stream.c: find: an open stream; chunk_take: NULL without memory. open and free the tables; work: make the
-// requests that are due; batch_begin: streams that had an IO_DATA in the last batch may have events again; deliver: one
-// event of the first stream that has one (false: none has); expire: end the streams that drained for too long.
+// uring_stream.c: find: an open stream; kick: requests may be due for it; chunk_take: NULL without memory. open and
+// free the tables; work: make the requests that are due; batch_begin: streams that had an IO_DATA in the last batch may
+// have events again; deliver: one event of the first stream that has one (false: none has); expire: end the streams
+// that drained for too long.
 struct uring_stream *uring_stream_find(struct uring *io, io_stream id);
+void uring_stream_kick(struct uring *io, struct uring_stream *stream);
 struct uring_chunk *uring_chunk_take(struct uring *io);
 void uring_chunk_put(struct uring *io, struct uring_chunk *chunk);
 int uring_stream_queue(struct io *base, io_stream id, uint8_t record, const void *data, size_t len);

@@ -135,6 +135,11 @@ static void kick(struct uring *io, struct uring_stream *stream)
     TAILQ_INSERT_TAIL(&io->kick, stream, kick);
 }
 
+void uring_stream_kick(struct uring *io, struct uring_stream *stream)
+{
+    kick(io, stream);
+}
+
 static bool has_event(const struct uring *io, const struct uring_stream *stream)
 {
     // What follows an IO_DATA waits for the next batch, so that a pause always comes in time.
@@ -362,7 +367,7 @@ static bool wants_to_receive(const struct uring_stream *stream)
     // words on their way to the peer. What the kernel cannot open stays, and the time of draining passes.
     if (stream->state == URING_CLOSING)
         return !stream->rekey_due;
-    return !stream->paused && STAILQ_EMPTY(&stream->held);
+    return !stream->paused && !stream->keys_awaited && STAILQ_EMPTY(&stream->held);
 }
 
 static void send_failed(struct uring *io, struct uring_stream *stream, int error);

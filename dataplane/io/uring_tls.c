@@ -75,8 +75,10 @@ int uring_tls_take(struct uring *io, struct uring_stream *stream, int error)
         struct cmsghdr header;
         uint8_t space[CMSG_SPACE(1)];
     } control;
-    if (error == EKEYEXPIRED)
-        return 1; // until the caller gives new keys
+    if (error == EKEYEXPIRED) {
+        stream->keys_awaited = true; // the caller may have no more use for what would follow
+        return 1;
+    }
     struct uring_chunk *chunk = uring_chunk_take(io);
     if (chunk == NULL)
         return -ENOMEM;
@@ -129,7 +131,8 @@ static int set_in(struct uring *io, struct uring_stream *stream, const struct kt
         return SAGATE_AGAIN;
     if (ktls_set(stream->fd, false, keys) != 0)
         return SAGATE_EUNSUPPORTED;
-    stream->rekey_due = false;
+    stream->rekey_due = stream->keys_awaited = false;
+    uring_stream_kick(io, stream);
     return SAGATE_OK;
 }
 
