@@ -114,11 +114,14 @@ static bool set_groups(WOLFSSL_CTX *ctx, bool dtls, enum config_tls_version newe
 {
     int groups[] = {WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_X25519,     WOLFSSL_ECC_SECP384R1,
                     WOLFSSL_ECC_SECP521R1, WOLFSSL_X25519MLKEM768, WOLFSSL_SECP256R1MLKEM768};
-    enum { ALL = sizeof groups / sizeof *groups, CLASSIC = ALL - 2 };
+    int nist[] = {WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1, WOLFSSL_ECC_SECP521R1};
+    enum { ALL = sizeof groups / sizeof *groups, CLASSIC = ALL - 2, NIST = sizeof nist / sizeof *nist };
     if (newest != CONFIG_TLS_1_3)
         return true;
+    // Whoever brings his own library may have left some of them out.
     return (!dtls && wolfSSL_CTX_set_groups(ctx, groups, ALL) == WOLFSSL_SUCCESS) ||
-           wolfSSL_CTX_set_groups(ctx, groups, CLASSIC) == WOLFSSL_SUCCESS;
+           wolfSSL_CTX_set_groups(ctx, groups, CLASSIC) == WOLFSSL_SUCCESS ||
+           wolfSSL_CTX_set_groups(ctx, nist, NIST) == WOLFSSL_SUCCESS;
 }
 
 static int set_up(WOLFSSL_CTX *ctx, const struct config_listener *listener, bool certificate,

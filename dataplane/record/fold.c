@@ -22,24 +22,6 @@ static size_t keys_size(enum record_kind kind)
     return kind == RECORD_DTLS12 ? sizeof(struct dtls12) : sizeof(struct dtls13);
 }
 
-enum aead fold_aead(WOLFSSL *ssl)
-{
-    int key = wolfSSL_GetKeySize(ssl);
-    int tag = wolfSSL_GetAeadMacSize(ssl);
-    switch (wolfSSL_GetBulkCipher(ssl)) {
-    case wolfssl_aes_gcm:
-        return key == 16 ? AEAD_AES_128_GCM : key == 32 ? AEAD_AES_256_GCM : AEAD_NONE;
-    case wolfssl_aes_ccm:
-        if (key != 16)
-            return AEAD_NONE;
-        return tag == 16 ? AEAD_AES_128_CCM : tag == 8 ? AEAD_AES_128_CCM_8 : AEAD_NONE;
-    case wolfssl_chacha:
-        return key == 32 ? AEAD_CHACHA20_POLY1305 : AEAD_NONE;
-    default:
-        return AEAD_NONE;
-    }
-}
-
 bool fold_take_cids(WOLFSSL *ssl, struct fold_cids *cids)
 {
     unsigned int in = 0;

@@ -66,9 +66,6 @@ enum {
 uint8_t *fold_room(struct fold *fold, uint8_t *buffer, size_t len);
 int fold_commit(struct fold *fold, const uint8_t *buffer, const uint8_t *out, size_t len);
 
-// The aead that a session uses: AEAD_NONE when it is none of ours.
-enum aead fold_aead(WOLFSSL *ssl);
-
 // The Connection IDs that were agreed. False when one is longer than any of ours.
 struct fold_cids {
     uint8_t in_len, out_len; // 0: none

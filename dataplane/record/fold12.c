@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "common/secret.h"
 #include "dataplane/record/fold.h"
+#include "dataplane/record/suite.h"
 
 #include <string.h>
 
@@ -20,14 +21,14 @@ enum {
 
 static bool take_keys(struct dtls12 *state, WOLFSSL *ssl)
 {
-    const struct aead_properties *aead = aead_properties(fold_aead(ssl));
+    const struct aead_properties *aead = aead_properties(suite_aead(ssl));
     const uint8_t *key_in = wolfSSL_GetClientWriteKey(ssl);
     const uint8_t *key_out = wolfSSL_GetServerWriteKey(ssl);
     const uint8_t *iv_in = wolfSSL_GetClientWriteIV(ssl);
     const uint8_t *iv_out = wolfSSL_GetServerWriteIV(ssl);
     if (aead->key == 0 || key_in == NULL || key_out == NULL || iv_in == NULL || iv_out == NULL)
         return false;
-    state->aead = (uint8_t)fold_aead(ssl);
+    state->aead = (uint8_t)suite_aead(ssl);
     memcpy(state->key_in, key_in, aead->key);
     memcpy(state->key_out, key_out, aead->key);
     memcpy(state->iv_in, iv_in, aead->iv);

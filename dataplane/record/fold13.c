@@ -7,6 +7,7 @@
 #include "common/secret.h"
 #include "dataplane/record/fold.h"
 #include "dataplane/record/number.h"
+#include "dataplane/record/suite.h"
 
 #include <string.h>
 
@@ -30,7 +31,7 @@ enum {
 static bool take_keys(struct dtls13 *state, const struct session *session)
 {
     struct fold_cids cids;
-    enum aead aead = fold_aead(session->ssl);
+    enum aead aead = suite_aead(session->ssl);
     return dtls13_secret_len(aead) > 0 && dtls13_secret_len(aead) == session->secret_len &&
            fold_take_cids(session->ssl, &cids) &&
            dtls13_init(state, aead, DTLS13_EPOCH_FIRST, session->client_secret, session->server_secret,

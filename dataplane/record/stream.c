@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "common/secret.h"
 #include "dataplane/io/io.h"
+#include "dataplane/record/suite.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,24 +33,6 @@ enum {
     SEALED_MAX = TLS_PLAINTEXT_MAX + TLS12_OVERHEAD_MAX,
 };
 _Static_assert((int)TLS12_OVERHEAD_MAX >= (int)TLS13_OVERHEAD_MAX, "one buffer for both versions");
-
-static enum aead aead_of(WOLFSSL *ssl)
-{
-    int key = wolfSSL_GetKeySize(ssl);
-    int tag = wolfSSL_GetAeadMacSize(ssl);
-    switch (wolfSSL_GetBulkCipher(ssl)) {
-    case wolfssl_aes_gcm:
-        return key == 16 ? AEAD_AES_128_GCM : key == 32 ? AEAD_AES_256_GCM : AEAD_NONE;
-    case wolfssl_aes_ccm:
-        if (key != 16)
-            return AEAD_NONE;
-        return tag == 16 ? AEAD_AES_128_CCM : tag == 8 ? AEAD_AES_128_CCM_8 : AEAD_NONE;
-    case wolfssl_chacha:
-        return key == 32 ? AEAD_CHACHA20_POLY1305 : AEAD_NONE;
-    default:
-        return AEAD_NONE;
-    }
-}
 
 // Opens our own Finished, the only record that the library has sealed: it shows that keys and numbers are right.
 static bool proves_right(const struct tls12 *state, const struct session *session)
@@ -79,7 +62,7 @@ static bool proves_right(const struct tls12 *state, const struct session *sessio
 static bool take_tls12(struct tls12 *state, const struct session *session)
 {
     WOLFSSL *ssl = session->ssl;
-    const struct aead_properties *aead = aead_properties(aead_of(ssl));
+    const struct aead_properties *aead = aead_properties(suite_aead(ssl));
     const uint8_t *key_in = wolfSSL_GetClientWriteKey(ssl);
     const uint8_t *key_out = wolfSSL_GetServerWriteKey(ssl);
     const uint8_t *iv_in = wolfSSL_GetClientWriteIV(ssl);
@@ -90,7 +73,7 @@ static bool take_tls12(struct tls12 *state, const struct session *session)
         return false;
     (void)wolfSSL_GetPeerSequenceNumber(ssl, &in); // returns whether it is 0
     (void)wolfSSL_GetSequenceNumber(ssl, &out);
-    *state = (struct tls12){.aead = (uint8_t)aead_of(ssl), .next_in = in, .next_out = out};
+    *state = (struct tls12){.aead = (uint8_t)suite_aead(ssl), .next_in = in, .next_out = out};
     memcpy(state->key_in, key_in, aead->key);
     memcpy(state->key_out, key_out, aead->key);
     memcpy(state->iv_in, iv_in, aead->iv);
@@ -104,8 +87,8 @@ static bool take_tls13(struct tls13 *state, const struct session *session)
     word64 out = 0; // tickets have gone already
     (void)wolfSSL_GetPeerSequenceNumber(session->ssl, &in);
     (void)wolfSSL_GetSequenceNumber(session->ssl, &out);
-    if (tls13_init(state, aead_of(session->ssl), session->client_secret, session->server_secret, session->secret_len) !=
-        SAGATE_OK)
+    if (tls13_init(state, suite_aead(session->ssl), session->client_secret, session->server_secret,
+                   session->secret_len) != SAGATE_OK)
         return false;
     state->in.next = in;
     state->out.next = out;

@@ -171,7 +171,7 @@ static void sweep_step(struct timer *timer, void *context, uint64_t now_ms)
         timer_set(worker->wheel, timer, now_ms + 1);
 }
 
-int channel_sweep(struct worker *worker, const char *credential_id, enum stat_id reason, uint64_t ticket)
+static int channel_sweep(struct worker *worker, const char *credential_id, enum stat_id reason, uint64_t ticket)
 {
     struct sweep *sweep = calloc(1, sizeof *sweep);
     if (sweep == NULL)

@@ -49,7 +49,7 @@ static struct pending **bucket_of(struct worker *worker, io_id socket, const str
     return &worker->pending_buckets[hash_bytes(&worker->hash_key, bytes, sizeof bytes) % WORKER_HANDSHAKE_BUCKETS];
 }
 
-struct pending *handshaking_by_address(struct worker *worker, io_id socket, const struct address *peer)
+static struct pending *handshaking_by_address(struct worker *worker, io_id socket, const struct address *peer)
 {
     if (worker->pending_count == 0)
         return NULL;
@@ -229,7 +229,7 @@ void handshaking_resolved(struct worker *worker, struct slice identity)
     }
 }
 
-void handshaking_input(struct pending *pending, const uint8_t *data, size_t len)
+static void handshaking_input(struct pending *pending, const uint8_t *data, size_t len)
 {
     // The peer was heard: what it waits for is on its way, and the timer starts anew with the next flight.
     if (!pending->parked)
@@ -253,7 +253,7 @@ static bool full(struct worker *worker)
     return false;
 }
 
-int handshaking_spare(struct worker *worker)
+static int handshaking_spare(struct worker *worker)
 {
     if (worker->spare == NULL)
         worker->spare = calloc(1, sizeof *worker->spare);

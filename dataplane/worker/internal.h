@@ -141,14 +141,11 @@ struct device_port worker_port(struct worker *worker);
 
 // handshaking.c: from the first byte to the established association
 void handshaking_datagram(struct worker *worker, struct listener *listener, const struct io_event *event);
-void handshaking_input(struct pending *pending, const uint8_t *data, size_t len);
 void handshaking_accept(struct worker *worker, struct listener *listener, const struct io_event *event);
 void handshaking_stream(struct pending *pending, const struct io_event *event);
-struct pending *handshaking_by_address(struct worker *worker, io_id socket, const struct address *peer);
 void handshaking_end(struct pending *pending, enum stat_id result);
 void handshaking_resolved(struct worker *worker, struct slice identity);
 bool handshaking_is_hello(const uint8_t *data, size_t len);
-int handshaking_spare(struct worker *worker);
 
 // lifetime.c: DTLS associations between the store and the hand, and how long associations live
 struct lifetime_item { // a stream, or a slot
@@ -161,7 +158,6 @@ struct association *lifetime_wake(struct worker *worker, store_slot slot);
 // Nothing is under way for a DTLS association: it may leave the hand any time from now on.
 void lifetime_rest(struct association *association);
 void lifetime_busy(struct association *association); // something is, and it stays at hand
-void lifetime_forget_resting(struct worker *worker, uint64_t before_ms);
 void lifetime_free(struct association *association); // no more at hand; its slot stays
 void lifetime_release(struct worker *worker, store_slot slot);
 void lifetime_end_slot(struct worker *worker, store_slot slot, enum stat_id reason);
@@ -188,7 +184,6 @@ void rings_free(struct worker *worker);
 // traffic.c: records of established associations
 void traffic_datagram(struct association *association, const struct address *sender, const uint8_t *data, size_t len);
 void traffic_stream(struct association *association, const struct io_event *event);
-void traffic_pump(struct association *association);
 void traffic_ready(struct association *association); // have it looked at after the event in hand
 void traffic_run_ready(struct worker *worker);
 void traffic_establish(struct pending *pending);
@@ -201,7 +196,6 @@ void channel_send(struct worker *worker, const struct plane_message *message);
 void channel_hello(struct worker *worker);
 void channel_resolve(struct worker *worker, struct slice identity);
 int channel_pep(struct worker *worker); // makes worker->pep
-int channel_sweep(struct worker *worker, const char *credential_id, enum stat_id reason, uint64_t ticket);
 void channel_init(struct worker *worker);
 void channel_free(struct worker *worker);
 

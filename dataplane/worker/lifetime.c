@@ -78,7 +78,7 @@ void lifetime_rest(struct association *association)
         leave_to_slot(worker->resting);
 }
 
-void lifetime_forget_resting(struct worker *worker, uint64_t before_ms)
+static void lifetime_forget_resting(struct worker *worker, uint64_t before_ms)
 {
     while (worker->resting != NULL && worker->resting->resting_ms <= before_ms)
         leave_to_slot(worker->resting);

@@ -89,7 +89,7 @@ static void stream_done(struct association *association)
 }
 
 // Opens what was handed to the record layer, until it has nothing more or the binding wants a pause.
-void traffic_pump(struct association *association)
+static void traffic_pump(struct association *association)
 {
     struct worker *worker = association->worker;
     while (!association->closing && !association->paused) {

@@ -258,14 +258,6 @@ struct io *worker_io(struct worker *worker)
     return worker->io;
 }
 
-void worker_resolved(struct worker *worker, struct slice identity, struct slice key, struct slice principal)
-{
-    enum { CACHE_SECONDS_KNOWN = 300, CACHE_SECONDS_REFUSED = 10 };
-    (void)keys_answered(worker->keys, identity, key, principal,
-                        key.len > 0 ? CACHE_SECONDS_KNOWN : CACHE_SECONDS_REFUSED, worker->now_ms);
-    handshaking_resolved(worker, identity);
-}
-
 static void copy_counters(struct timer *timer, void *context, uint64_t now_ms)
 {
     struct worker *worker = context;

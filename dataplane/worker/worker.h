@@ -81,9 +81,6 @@ bool worker_memory_locked(const struct worker *worker);
 // The worker's io instance, for tests over the mem driver.
 struct io *worker_io(struct worker *worker);
 
-// Answers a parked identity by hand, as a RESOLVED message would. `principal`: packed. For tests.
-void worker_resolved(struct worker *worker, struct slice identity, struct slice key, struct slice principal);
-
 // Ends every association (close_notify; not those that are kept) and releases all. After worker_run has returned, of
 // all workers that are linked, any thread.
 void worker_free(struct worker *worker);
