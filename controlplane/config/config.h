@@ -5,6 +5,7 @@
 
 #include "common/address.h"
 #include "common/log.h"
+#include "controlplane/tef/profile.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,7 +36,8 @@ enum {
     CONFIG_SERVERS_MAX = 64,
     CONFIG_WORKERS_MAX = 64,
     CONFIG_CERTIFICATES_MAX = 256,
-    CONFIG_TRUST_ANCHORS_MAX = 64
+    CONFIG_TRUST_ANCHORS_MAX = 64,
+    CONFIG_TEFS_MAX = 32
 };
 
 struct config_process {
@@ -141,6 +143,41 @@ struct config_upstream {
     struct config_server *servers;
 };
 
+// A MAF or MEF that keys are fetched from (TS-0003 8.2.2.3, 8.3.4.3).
+struct config_tef {
+    char *name;
+    enum tef_kind kind;
+    bool coap;  // CoAP over DTLS, else HTTP over TLS
+    char *fqdn; // lower case: what stands after '@' in identities, server name and name in its certificate
+    struct address address;
+    size_t upstream;       // whose CSE-ID sagate has towards it; index into config.upstreams
+    char *admin_fqdn;      // administrating stakeholder of registrations
+    bool admin_checked;    // an answer must name admin_fqdn
+    bool targets_required; // an answer without targets is refused
+    bool first_half;       // the PSK is the first half of a key (TS-0003 8.8.1), else the whole one (8.2.2.3)
+    bool register_client;
+    char *psk_identity; // KmID; "" with a certificate
+    char *psk;          // keystore reference (controlplane/keystore/keystore.h); "" with a certificate
+    size_t certificate; // index; only without psk_identity
+    size_t trust_anchor_count;
+    size_t *trust_anchors; // indices; what the TEF's certificate is verified with
+    unsigned connections, requests_per_connection, timeout_milliseconds, registration_seconds;
+    struct tef_profile profile; // every string is its own
+};
+
+struct config_resolver {
+    unsigned waiting; // identities that are being asked for at TEFs
+    unsigned cached;  // keys and unknown identities that are held
+    unsigned deadline_milliseconds;
+    unsigned negative_seconds; // for which an unknown identity is remembered
+    unsigned cache_seconds;    // for which a key is held at most
+};
+
+// The least protection level (TS-0003 6.3.1) of a home of long-term keys, by kind of credential.
+struct config_protection {
+    unsigned credentials, tef_keys, private_keys; // Kpsa in credentials_file; Km; keys of certificates
+};
+
 struct config {
     struct config_process process;
     struct config_limits limits;
@@ -152,6 +189,10 @@ struct config {
     struct config_upstream *upstreams;
     size_t listener_count;
     struct config_listener *listeners;
+    size_t tef_count;
+    struct config_tef *tefs;
+    struct config_resolver resolver;
+    struct config_protection minimum_protection_level;
     char *credentials_file; // "" for none
     char *control_socket;   // path
     mode_t control_socket_mode;
