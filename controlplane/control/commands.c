@@ -124,7 +124,7 @@ static void status(struct control *control, struct control_request *request, con
                               json_pack("{s:o, s:o}", "dtls", number(metrics_sum(&source, STAT_ASSOCIATIONS_DTLS)),
                                         "tls", number(metrics_sum(&source, STAT_ASSOCIATIONS_TLS))));
     uint64_t ok = metrics_sum(&source, STAT_HANDSHAKES_OK_PSK) + metrics_sum(&source, STAT_HANDSHAKES_OK_NONE) +
-                  metrics_sum(&source, STAT_HANDSHAKES_OK_CERTIFICATE);
+                  metrics_sum(&source, STAT_HANDSHAKES_OK_CERTIFICATE) + metrics_sum(&source, STAT_HANDSHAKES_OK_MAF);
     uint64_t failed = metrics_sum(&source, STAT_HANDSHAKES_FAILED_CREDENTIAL) +
                       metrics_sum(&source, STAT_HANDSHAKES_FAILED_CERTIFICATE) +
                       metrics_sum(&source, STAT_HANDSHAKES_FAILED_PROTOCOL) +
