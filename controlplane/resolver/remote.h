@@ -30,6 +30,7 @@ struct remote_tef {
     bool target_required;   // an answer without targets is refused
     bool first_half;        // psk is the first half of the key (TS-0003 8.8.1), else the whole (8.2.2.3)
     const char *sp_id;      // "//sp.example": of the AE-IDs and CSE-IDs that an answer may name
+    const char *upstream;   // at which alone an AE-ID from an answer is valid; "": at every one
 };
 
 // The mapping of Credential-IDs that are no oneM2M identifier (TS-0003 8.2.1 d): fills the principal's CSE-ID or
@@ -45,7 +46,9 @@ struct remote_limits {
 };
 
 struct remote_answer {
-    int result; // SAGATE_OK; SAGATE_ENOTFOUND for all that the peer must not tell apart
+    // SAGATE_OK; SAGATE_ENOTFOUND: the key is not there or not for us, so that associations with it end;
+    // SAGATE_EUNAVAILABLE: that could not be found out. The peer cannot tell the last two apart.
+    int result;
     struct slice key;
     uint32_t cache_seconds;
     const struct principal *principal; // framework MAF (PSK for an MEF), expires_at set
