@@ -284,13 +284,13 @@ static void check_tef(struct tree *tree, const config_setting_t *at, const struc
 static void check_tefs(struct tree *tree, const struct config *config)
 {
     for (size_t i = 0; i < config->tef_count; i++) {
-        struct tef_place place = config_tef_place(config, i);
+        struct config_tef_place place = config_tef_place(config, i);
         const config_setting_t *at = element(tree, place.list, place.index);
         if (!config_setting_is_group(at))
             continue;
         check_tef(tree, at, config, &config->tefs[i]);
         for (size_t k = 0; k < i; k++) {
-            struct tef_place earlier = config_tef_place(config, k);
+            struct config_tef_place earlier = config_tef_place(config, k);
             if (same(config->tefs[i].name, config->tefs[k].name))
                 repeated(tree, at, earlier.list, config->tefs[i].name, earlier.index);
             if (same(config->tefs[i].fqdn, config->tefs[k].fqdn))

@@ -221,6 +221,13 @@ int config_parse(const char *text, struct config **config, struct config_errors 
 // them was different, 0 when none was, SAGATE_ENOMEM (then config_free is all that may be done with it).
 int config_keep_fixed(struct config *config, const struct config *running);
 
+// Where a TEF stands in the file, for messages; in config.tefs the MAFs come first.
+struct config_tef_place {
+    const char *list; // "mafs" or "mefs"
+    size_t index;     // in it
+};
+struct config_tef_place config_tef_place(const struct config *config, size_t tef);
+
 void config_free(struct config *config); // zeroises secrets; NULL is allowed
 
 // What the configuration would do, for people ("sagate -t"); a string to free, NULL when memory is short.

@@ -385,9 +385,9 @@ static void read_tefs(struct tree *tree, const config_setting_t *root, struct co
     }
 }
 
-struct tef_place config_tef_place(const struct config *config, size_t tef)
+struct config_tef_place config_tef_place(const struct config *config, size_t tef)
 {
-    struct tef_place place = {.list = config->tefs[tef].kind == TEF_MAF ? "mafs" : "mefs"};
+    struct config_tef_place place = {.list = config->tefs[tef].kind == TEF_MAF ? "mafs" : "mefs"};
     for (size_t i = 0; i < tef; i++)
         place.index += config->tefs[i].kind == config->tefs[tef].kind;
     return place;

@@ -54,13 +54,6 @@ extern const struct tree_group table_root, table_process, table_limits, table_ce
     table_control, table_metrics;
 extern const struct tree_group *const table_all[]; // ended by NULL
 
-// Where a TEF stands in the file: MAFs come first in config.tefs.
-struct tef_place {
-    const char *list; // "mafs" or "mefs"
-    size_t index;     // in it
-};
-struct tef_place config_tef_place(const struct config *config, size_t tef);
-
 // parse.c: reads the whole tree into an empty configuration.
 void config_read_tree(struct tree *tree, struct config *config);
 

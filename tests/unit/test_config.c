@@ -125,6 +125,51 @@ static void same_listener(const struct config_listener *a, const struct config_l
     same_text(a->release_version_default, b->release_version_default);
 }
 
+static void same_tef(const struct config_tef *a, const struct config_tef *b)
+{
+    same_text(a->name, b->name);
+    CU_ASSERT_EQUAL(a->kind, b->kind);
+    CU_ASSERT_EQUAL(a->coap, b->coap);
+    same_text(a->fqdn, b->fqdn);
+    same_address(&a->address, &b->address);
+    CU_ASSERT_EQUAL(a->upstream, b->upstream);
+    same_text(a->admin_fqdn, b->admin_fqdn);
+    CU_ASSERT_EQUAL(a->admin_checked, b->admin_checked);
+    CU_ASSERT_EQUAL(a->targets_required, b->targets_required);
+    CU_ASSERT_EQUAL(a->first_half, b->first_half);
+    CU_ASSERT_EQUAL(a->register_client, b->register_client);
+    same_text(a->psk_identity, b->psk_identity);
+    same_text(a->psk, b->psk);
+    CU_ASSERT_EQUAL(a->certificate, b->certificate);
+    CU_ASSERT_EQUAL_FATAL(a->trust_anchor_count, b->trust_anchor_count);
+    for (size_t i = 0; i < a->trust_anchor_count; i++)
+        CU_ASSERT_EQUAL(a->trust_anchors[i], b->trust_anchors[i]);
+    CU_ASSERT_EQUAL(a->connections, b->connections);
+    CU_ASSERT_EQUAL(a->requests_per_connection, b->requests_per_connection);
+    CU_ASSERT_EQUAL(a->timeout_milliseconds, b->timeout_milliseconds);
+    CU_ASSERT_EQUAL(a->registration_seconds, b->registration_seconds);
+    const struct tef_profile *left = &a->profile, *right = &b->profile;
+    char *const texts[][2] = {{left->registration_path, right->registration_path},
+                              {left->key_path, right->key_path},
+                              {left->registration_root, right->registration_root},
+                              {left->key_root, right->key_root},
+                              {left->expiration_time, right->expiration_time},
+                              {left->labels, right->labels},
+                              {left->admin_fqdn, right->admin_fqdn},
+                              {left->suid, right->suid},
+                              {left->target_ids, right->target_ids},
+                              {left->source_id, right->source_id},
+                              {left->key_value, right->key_value},
+                              {left->relative_key_id, right->relative_key_id},
+                              {left->resource_id, right->resource_id}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        same_text(texts[i][0], texts[i][1]);
+    CU_ASSERT_EQUAL(left->registration_type, right->registration_type);
+    CU_ASSERT_EQUAL(left->key_type, right->key_type);
+    CU_ASSERT_EQUAL(left->encoding, right->encoding);
+    CU_ASSERT_EQUAL(left->method, right->method);
+}
+
 static void same_config(const struct config *a, const struct config *b)
 {
     same_text(a->process.user, b->process.user);
@@ -154,6 +199,12 @@ static void same_config(const struct config *a, const struct config *b)
     CU_ASSERT_EQUAL_FATAL(a->listener_count, b->listener_count);
     for (size_t i = 0; i < a->listener_count; i++)
         same_listener(&a->listeners[i], &b->listeners[i]);
+    CU_ASSERT_EQUAL_FATAL(a->tef_count, b->tef_count);
+    for (size_t i = 0; i < a->tef_count; i++)
+        same_tef(&a->tefs[i], &b->tefs[i]);
+    CU_ASSERT_EQUAL(memcmp(&a->resolver, &b->resolver, sizeof a->resolver), 0);
+    CU_ASSERT_EQUAL(
+        memcmp(&a->minimum_protection_level, &b->minimum_protection_level, sizeof a->minimum_protection_level), 0);
     same_text(a->credentials_file, b->credentials_file);
     same_text(a->control_socket, b->control_socket);
     CU_ASSERT_EQUAL(a->control_socket_mode, b->control_socket_mode);
@@ -282,9 +333,69 @@ static const char everything[] =
     "    client_certificates = \"required\"; trust_anchors = [ \"y\", \"x\" ]; release_version_default = \"2a\"; },\n"
     "  { name = \"c\"; transport = \"dtls\"; binding = \"coap\"; port = 5685; upstream = \"other\"; coap_numbering = "
     "\"old\"; } );\n"
+    "mafs = ( { name = \"m1\"; binding = \"coap\"; fqdn = \"MAF.sp.Example\"; address = \"::1\"; port = 7; upstream = "
+    "\"other\";\n"
+    "    admin_fqdn = \"Admin.example\"; admin_checked = true; targets_required = true; first_half = true; register = "
+    "false;\n"
+    "    psk_identity = \"K m@maf\"; psk = \"file:keys/m \\\"1\\\"\"; connections = 1; requests_per_connection = 2;\n"
+    "    timeout_milliseconds = 30; registration_seconds = 60;\n"
+    "    profile = { registration_path = \"/r\"; key_path = \"\"; registration_type = 3; key_type = 4;\n"
+    "      registration_root = \"a:b\"; key_root = \"c\"; expiration_time = \"d\"; labels = \"e\"; admin_fqdn = "
+    "\"f\";\n"
+    "      suid = \"g\"; target_ids = \"h\"; source_id = \"i\"; key_value = \"j\"; relative_key_id = \"k\";\n"
+    "      resource_id = \"l\"; encoding = \"hex\"; }; },\n"
+    "  { name = \"m2\"; fqdn = \"m2\"; address = \"192.0.2.1\"; upstream = \"in\"; admin_fqdn = \"a\"; psk_identity = "
+    "\"i\";\n"
+    "    psk = \"pkcs11:object=km?pin-value=sesame\"; } );\n"
+    "mefs = ( { name = \"e1\"; fqdn = \"e1\"; address = \"192.0.2.1\"; upstream = \"in\"; admin_fqdn = \"a\";\n"
+    "    certificate = \"b\"; trust_anchors = [ \"y\", \"x\" ];\n"
+    "    profile = { method = \"fetch_credentials\"; encoding = \"base64\"; }; } );\n"
+    "resolver: { waiting = 1; cached = 2; deadline_milliseconds = 13; negative_seconds = 0; cache_seconds = 5; };\n"
+    "minimum_protection_level: { credentials = 2; tef_keys = 1; private_keys = 1; };\n"
     "credentials_file = \"\";\n"
     "control: { socket = \"c.sock\"; socket_mode = \"600\"; socket_group = \"adm\"; };\n"
     "metrics: { address = \"::1\"; port = 1; };\n";
+
+static void tefs_are_read(const struct config *config)
+{
+    char reference[300];
+    (void)snprintf(reference, sizeof reference, "file:%s/keys/m \"1\"", folder);
+    CU_ASSERT_EQUAL_FATAL(config->tef_count, 3);
+    const struct config_tef *maf = &config->tefs[0], *plain = &config->tefs[1], *mef = &config->tefs[2];
+    CU_ASSERT_TRUE(maf->kind == TEF_MAF && plain->kind == TEF_MAF && mef->kind == TEF_MEF);
+    CU_ASSERT_TRUE(maf->coap && !plain->coap && !mef->coap);
+    CU_ASSERT_STRING_EQUAL(maf->fqdn, "maf.sp.example");
+    CU_ASSERT_STRING_EQUAL(maf->psk, reference);
+    CU_ASSERT_STRING_EQUAL(maf->psk_identity, "K m@maf");
+    CU_ASSERT_EQUAL(ntohs(maf->address.v6.sin6_port), 7);
+    CU_ASSERT_EQUAL(maf->upstream, 1);
+    CU_ASSERT_TRUE(maf->admin_checked && maf->targets_required && maf->first_half && !maf->register_client);
+    CU_ASSERT_STRING_EQUAL(maf->profile.key_path, "");
+    CU_ASSERT_STRING_EQUAL(maf->profile.resource_id, "l");
+    CU_ASSERT_EQUAL(maf->profile.registration_type, 3);
+    CU_ASSERT_EQUAL(maf->profile.encoding, TEF_ENCODING_HEX);
+    CU_ASSERT_EQUAL(ntohs(plain->address.v4.sin_port), 443);
+    CU_ASSERT_TRUE(plain->register_client && !plain->admin_checked && !plain->targets_required && !plain->first_half);
+    CU_ASSERT_EQUAL(plain->connections, 4);
+    CU_ASSERT_EQUAL(plain->requests_per_connection, 8);
+    CU_ASSERT_EQUAL(plain->timeout_milliseconds, 2000);
+    CU_ASSERT_EQUAL(plain->registration_seconds, 86400);
+    // As the defaults of profile.h, but for the kind.
+    struct config_tef preset = *plain;
+    preset.profile = *tef_profile_default(TEF_MAF);
+    same_tef(plain, &preset);
+    CU_ASSERT_STRING_EQUAL(plain->profile.registration_root, "sec:mafClientReg");
+    CU_ASSERT_STRING_EQUAL(mef->profile.registration_root, "sec:mefClientReg");
+    CU_ASSERT_EQUAL(mef->profile.method, TEF_METHOD_FETCH_CREDENTIALS);
+    CU_ASSERT_EQUAL(mef->certificate, 1);
+    CU_ASSERT_EQUAL_FATAL(mef->trust_anchor_count, 2);
+    CU_ASSERT_EQUAL(mef->trust_anchors[0], 1);
+    CU_ASSERT_EQUAL(config->resolver.deadline_milliseconds, 13);
+    CU_ASSERT_EQUAL(config->minimum_protection_level.credentials, 2);
+    struct config_tef_place place = config_tef_place(config, 2);
+    CU_ASSERT_STRING_EQUAL(place.list, "mefs");
+    CU_ASSERT_EQUAL(place.index, 0);
+}
 
 static void everything_is_read(void)
 {
@@ -313,6 +424,7 @@ static void everything_is_read(void)
     CU_ASSERT_TRUE(config->listeners[1].unknown_server_name_refused);
     CU_ASSERT_EQUAL(config->control_socket_mode, 0600);
     CU_ASSERT_STRING_EQUAL(config->credentials_file, "");
+    tefs_are_read(config);
     char *description = config_describe(config);
     CU_ASSERT_PTR_NOT_NULL_FATAL(description);
     static const char *const told[] = {
@@ -324,10 +436,17 @@ static void everything_is_read(void)
         "DTLS Connection IDs: 5 bytes",
         "with an Authorization header of its own",
         "server t: weight 1, CoAP 10.0.0.1:1",
-        "metrics: http://[::1]:1"};
+        "metrics: http://[::1]:1",
+        "MAF m1: maf.sp.example at [::1]:7 over CoAP and DTLS, for upstream other",
+        "pre-shared key of i from a ",
+        "MEF e1: e1 at 192.0.2.1:443 over HTTP and TLS",
+        "certificate b; the MEF is verified with y, x",
+        "fetched by fetchCredentials",
+        "keys towards MAFs and MEFs 1"};
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)
         CU_ASSERT_PTR_NOT_NULL(strstr(description, told[i]));
     CU_ASSERT_PTR_NULL(strstr(description, "very-secret-token"));
+    CU_ASSERT_PTR_NULL(strstr(description, "sesame"));
     free(description);
     config_free(config);
 }
@@ -491,6 +610,98 @@ static void wrong_listeners_are_named(void)
     }
 }
 
+static void wrong_tefs_are_named(void)
+{
+#define TEF(more)  "{ name = \"m\"; fqdn = \"m.example\"; address = \"192.0.2.1\"; upstream = \"in\"; " more " }"
+#define ADMIN      "admin_fqdn = \"a.example\"; "
+#define KEY        "psk_identity = \"i\"; psk = \"file:k\"; "
+#define MAFS(each) "mafs = ( " each " );"
+#define MEFS(each) "mefs = ( " each " );"
+    static const char *const cases[][2] = {
+        {MAFS(TEF(ADMIN)), "'mafs[0]': sagate has no credential towards this MAF; expected psk_identity and psk, or "},
+        {MEFS(TEF(ADMIN)), "sagate.conf:2: setting 'mefs[0]': sagate has no credential towards this MEF"},
+        {MAFS(TEF(ADMIN "psk_identity = \"i\";")), "'mafs[0].psk': missing; expected it beside 'psk_identity'"},
+        {MAFS(TEF(ADMIN "psk = \"file:k\";")), "'mafs[0].psk_identity': missing; expected it beside 'psk'"},
+        {MAFS(TEF(ADMIN KEY "certificate = \"c\";")), "'mafs[0].certificate': there is a pre-shared key too"},
+        {MAFS(TEF(ADMIN "certificate = \"c\";")),
+         "'mafs[0].certificate': the certificate of the MAF cannot be verified"},
+        {MAFS(TEF(ADMIN "certificate = \"d\"; trust_anchors = [ \"t\" ];")),
+         "'mafs[0].certificate': the certificate \"d\" is not defined in 'certificates'"},
+        {MAFS(TEF(ADMIN "certificate = \"c\"; trust_anchors = [ \"t\", \"u\" ];")),
+         "'mafs[0].trust_anchors[1]': the trust anchor \"u\" is not defined"},
+        {MAFS(TEF(ADMIN KEY "trust_anchors = [ \"t\" ];")), "'mafs[0].trust_anchors': means nothing with a pre-shared"},
+        {MAFS(TEF(KEY)), "'mafs[0].admin_fqdn': missing; a client registers for an administrating stakeholder"},
+        {MAFS(TEF(KEY "register = false; admin_checked = true;")), "'mafs[0].admin_checked': nothing to compare with"},
+        {MAFS(TEF(KEY "admin_fqdn = \"*.x\";")),
+         "'mafs[0].admin_fqdn': found the string \"*.x\", expected a host name"},
+        {MAFS(TEF(ADMIN KEY "profile = { method = \"key_retrieval\"; };")),
+         "'mafs[0].profile.method': means nothing for a MAF; leave it out"},
+        {MEFS(TEF(ADMIN KEY "profile = { method = \"x\"; };")),
+         "'mefs[0].profile.method': found the string \"x\", expected \"key_retrieval\" or \"fetch_credentials\""},
+        {MAFS(TEF(ADMIN KEY "profile = { encoding = \"b64\"; };")), "expected \"auto\" or \"base64\" or \"hex\""},
+        {MAFS(TEF(ADMIN KEY "profile = { registration_path = \"\"; };")),
+         "'mafs[0].profile.registration_path': found the string \"\", expected a path of at most 255 bytes"},
+        {MAFS(TEF(ADMIN KEY "profile = { key_path = \"/x?y\"; };")), "'mafs[0].profile.key_path': found the string"},
+        {MAFS(TEF(ADMIN KEY "profile = { suid = \"a b\"; };")), "'mafs[0].profile.suid': found the string \"a b\""},
+        {MAFS(TEF(ADMIN KEY "profile = { key_type = 0; };")), "expected an integer from 1 to 65535"},
+        {MAFS(TEF(ADMIN KEY "connections = 17;")), "expected an integer from 1 to 16"},
+        {MAFS(TEF(ADMIN KEY "requests_per_connection = 65;")), "expected an integer from 1 to 64"},
+        {MAFS(TEF(ADMIN "psk_identity = \"i\"; psk = \"hex:deadbeef\";")), "'mafs[0].psk': "},
+        {MAFS(TEF(ADMIN "psk_identity = \"i\"; psk = 5;")), "'mafs[0].psk': found an integer, expected a reference"},
+        {MAFS(TEF(ADMIN "psk_identity = \"a\\tb\"; psk = \"file:k\";")),
+         "expected a PSK identity of at most 512 bytes"},
+        {MAFS("{ name = \"m\"; fqdn = \"m_m\"; address = \"192.0.2.1\"; upstream = \"in\"; " ADMIN KEY "}"),
+         "'mafs[0].fqdn': found the string \"m_m\", expected a host name"},
+        {MAFS("{ name = \"m\"; fqdn = \"m\"; address = \"maf.example\"; upstream = \"in\"; " ADMIN KEY "}"),
+         "'mafs[0].address': found the string \"maf.example\", expected a numeric"},
+        {MAFS("{ name = \"m\"; fqdn = \"m\"; address = \"192.0.2.1\"; upstream = \"inn\"; " ADMIN KEY "}"),
+         "'mafs[0].upstream': the upstream \"inn\" is not defined; defined: \"in\""},
+        {MAFS("{ name = \"m\"; fqdn = \"m\"; upstream = \"in\"; " ADMIN KEY "}"), "'mafs[0].address': missing"},
+        {MAFS(TEF(ADMIN KEY)) "\n" MEFS("{ name = \"n\"; fqdn = \"M.Example\"; address = \"192.0.2.1\"; upstream = "
+                                        "\"in\"; " ADMIN KEY "}"),
+         "sagate.conf:3: setting 'mefs[0].fqdn': \"m.example\" is the name of mafs[0] too"},
+        {MAFS(TEF(ADMIN KEY) ",\n{ name = \"m\"; fqdn = \"n\"; address = \"192.0.2.1\"; upstream = \"in\"; " ADMIN KEY
+                             "}"),
+         "sagate.conf:3: setting 'mafs[1].name': the name \"m\" is taken by mafs[0]"},
+        {"mafs = ( 5 );", "setting 'mafs[0]': found the integer 5, expected a group"},
+        {"mafs = ( );", "setting 'mafs': the list is empty"},
+        {"mefs = { };", "setting 'mefs': found a group { … }, expected a list of groups"},
+        {"resolver = { waiting = 0; };", "'resolver.waiting': found the integer 0, expected an integer from 1 to"},
+        {"minimum_protection_level = { tef_keys = 4; };", "expected an integer from 0 to 3"},
+        {"minimum_protection_level = { tef_keys = 2; };\n" MAFS(TEF(ADMIN KEY)),
+         "sagate.conf:3: setting 'mafs[0].psk': a key in a file has protection level 1, expected a home of at least "
+         "level 2 (minimum_protection_level.tef_keys)"},
+        {"minimum_protection_level = { private_keys = 2; };",
+         "sagate.conf:1: setting 'certificates[0].key_file': a key in a file has protection level 1, expected a home "
+         "of "
+         "at least level 2 (minimum_protection_level.private_keys)"},
+        {"minimum_protection_level = { credentials = 2; };",
+         "setting 'credentials_file': keys in a file have protection level 1, expected a home of at least level 2 "
+         "(minimum_protection_level.credentials), or \"\" for no file"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[4096];
+        (void)snprintf(
+            text, sizeof text,
+            "certificates = ( { name = \"c\"; chain_file = \"c\"; key_file = \"k\"; } ); trust_anchors = ( { "
+            "name = \"t\"; file = \"t\"; } ); upstreams = ( %s ); listeners = ( %s );\n%s",
+            UPSTREAM, COAPS, cases[i][0]);
+        CU_ASSERT_EQUAL(bad(text, cases[i][1]), 1);
+    }
+    // What is wrong with a reference is told without the reference, which may hold a PIN.
+    struct config *config = NULL;
+    struct config_errors errors;
+    CU_ASSERT_EQUAL(load(UPSTREAMS LISTENERS MAFS(TEF(ADMIN "psk_identity = \"i\"; psk = \"pkcs:pin-value=sesame\";")),
+                         &config, &errors),
+                    SAGATE_ECONFIG);
+    CU_ASSERT_PTR_NULL(strstr(errors.text, "sesame"));
+    config_errors_free(&errors);
+    // Those of tokens are good enough for level 2.
+    config = good(UPSTREAMS LISTENERS "minimum_protection_level = { tef_keys = 2; };" MAFS(
+        TEF(ADMIN "psk_identity = \"i\"; psk = \"pkcs11:object=k\";")));
+    config_free(config);
+}
+
 static void addresses_that_do_not_collide(void)
 {
     struct config *config = good(UPSTREAMS "listeners = ( " DTLS("") ", " HTTPS(
@@ -542,6 +753,17 @@ static void too_many_are_refused(void)
     text_add(&text, " ); } );");
     CU_ASSERT_EQUAL(
         bad(text.data, "'upstreams[1].servers': found 65 servers in all upstreams up to here, expected at most 64"), 1);
+    text_free(&text);
+    text_add(&text, UPSTREAMS LISTENERS);
+    for (int i = 0; i < 33; i++)
+        text_add(&text,
+                 "%s{ name = \"t%d\"; fqdn = \"t%d\"; address = \"::1\"; upstream = \"in\"; register = false; psk = "
+                 "\"file:k\"; psk_identity = \"i\"; }%s",
+                 i == 0    ? "mafs = ( "
+                 : i == 20 ? "mefs = ( "
+                           : ", ",
+                 i, i, i == 19 || i == 32 ? " );\n" : "");
+    CU_ASSERT_EQUAL(bad(text.data, "'mefs': found 33 entries in 'mafs' and 'mefs', expected at most 32"), 1);
     text_free(&text);
 }
 
@@ -630,6 +852,28 @@ static char *read_text(const char *path)
     return text;
 }
 
+static void example_of_tefs_says_the_defaults(const struct config *example)
+{
+    struct config *plain = good(UPSTREAMS LISTENERS MAFS(TEF(ADMIN KEY)) MEFS(
+        "{ name = \"e\"; fqdn = \"e.example\"; address = \"::1\"; upstream = \"in\"; register = false; " KEY "}"));
+    for (size_t i = 0; i < 2; i++) {
+        const struct config_tef *written = &example->tefs[i];
+        struct config_tef expected = plain->tefs[i];
+        // What has no default.
+        expected.name = written->name;
+        expected.fqdn = written->fqdn;
+        expected.address = written->address;
+        expected.admin_fqdn = written->admin_fqdn;
+        expected.psk_identity = written->psk_identity;
+        expected.psk = written->psk;
+        expected.certificate = written->certificate;
+        expected.trust_anchors = written->trust_anchors;
+        expected.trust_anchor_count = written->trust_anchor_count;
+        same_tef(written, &expected);
+    }
+    config_free(plain);
+}
+
 // conf/sagate.conf: what is commented out says the default, so the file means the same without the '#'.
 static void example_says_the_defaults(void)
 {
@@ -645,9 +889,11 @@ static void example_says_the_defaults(void)
         size_t name = strspn(word, "abcdefghijklmnopqrstuvwxyz_");
         if ((name > 0 && strncmp(word + name, " = ", 3) == 0) || strchr("{})", *word) != NULL)
             *sign = ' ';
+        else if (word[0] == '#' && sign == line)
+            *sign = *(char *)(uintptr_t)word = ' ';
     }
-    // Three things are no defaults: certificates, trust anchors, and what depends on a listener's transport or number
-    // of cores.
+    // Some things are no defaults: certificates, trust anchors, MAFs and MEFs, and what depends on a listener's
+    // transport or number of cores.
     struct config_errors errors;
     struct config *full = NULL;
     CU_ASSERT_EQUAL_FATAL(load(example, &full, &errors), SAGATE_OK);
@@ -655,16 +901,21 @@ static void example_says_the_defaults(void)
     CU_ASSERT_EQUAL(full->listeners[0].certificate_count, 1);
     full->listeners[0].certificate_count = 0;
     full->certificate_count = 0;
-    CU_ASSERT_EQUAL(full->trust_anchor_count, 1);
+    CU_ASSERT_EQUAL(full->trust_anchor_count, 2);
     CU_ASSERT_EQUAL(full->listeners[0].trust_anchor_count, 1);
     full->listeners[0].trust_anchor_count = full->trust_anchor_count = 0;
+    CU_ASSERT_EQUAL_FATAL(full->tef_count, 2);
+    full->tef_count = 0;
     char *text = config_write_text(full);
     CU_ASSERT_PTR_NOT_NULL_FATAL(text);
     CU_ASSERT_STRING_EQUAL(text, plain->text);
     free(text);
     full->listeners[0].certificate_count = 1;
     full->certificate_count = 1;
-    full->listeners[0].trust_anchor_count = full->trust_anchor_count = 1;
+    full->listeners[0].trust_anchor_count = 1;
+    full->trust_anchor_count = 2;
+    full->tef_count = 2;
+    example_of_tefs_says_the_defaults(full);
     // Every setting is there.
     for (const struct tree_group *const *group = table_all; *group != NULL; group++) {
         for (size_t i = 0; i < (*group)->count; i++) {
@@ -760,6 +1011,7 @@ static const struct unit_test tests[] = {
     {"wrong values are named", wrong_values_are_named},
     {"wrong upstreams are named", wrong_upstreams_are_named},
     {"wrong listeners are named", wrong_listeners_are_named},
+    {"wrong MAFs and MEFs are named", wrong_tefs_are_named},
     {"addresses that do not collide", addresses_that_do_not_collide},
     {"every error is told", every_error_is_told},
     {"too many are refused", too_many_are_refused},
