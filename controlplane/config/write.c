@@ -189,7 +189,7 @@ static bool write_tefs(struct text *out, const struct config *config, enum tef_k
     return ok;
 }
 
-char *config_write_text(const struct config *config)
+static char *write_text(const struct config *config, bool tefs)
 {
     struct text out = {0};
     bool ok = true;
@@ -227,7 +227,8 @@ char *config_write_text(const struct config *config)
         text_add(&out, "}");
     }
     text_add(&out, "\n);\n");
-    ok &= write_tefs(&out, config, TEF_MAF) && write_tefs(&out, config, TEF_MEF);
+    if (tefs)
+        ok &= write_tefs(&out, config, TEF_MAF) && write_tefs(&out, config, TEF_MEF);
     write_group(&out, &table_resolver, &config->resolver);
     write_group(&out, &table_protection, &config->minimum_protection_level);
     write_settings(&out, &table_root, config);
@@ -236,4 +237,14 @@ char *config_write_text(const struct config *config)
     if (!ok)
         out.failed = true;
     return text_take(&out);
+}
+
+char *config_write_text(const struct config *config)
+{
+    return write_text(config, true);
+}
+
+char *config_text_for_data(const struct config *config)
+{
+    return write_text(config, false);
 }

@@ -5,9 +5,11 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "common/secret.h"
 #include "controlplane/keystore/keystore.h"
 
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -30,17 +32,28 @@ static int send_patiently(int to, const struct plane_message *message, int pass_
     }
 }
 
-static int send_text(int to, const struct config *config)
+static int send_text(int to, const char *text)
 {
     int fd = memfd_create("sagate-config", MFD_CLOEXEC);
-    size_t len = strlen(config->text);
+    size_t len = strlen(text);
     int result = SAGATE_ESYS;
-    if (fd >= 0 && write(fd, config->text, len) == (ssize_t)len) {
+    if (fd >= 0 && write(fd, text, len) == (ssize_t)len) {
         const struct plane_message message = {.type = PLANE_CONFIG_TEXT};
         result = send_patiently(to, &message, fd);
     }
     if (fd >= 0)
         close(fd);
+    return result;
+}
+
+static int send_text_to_data(int to, const struct config *config)
+{
+    char *text = config_text_for_data(config);
+    if (text == NULL)
+        return SAGATE_ENOMEM;
+    int result = send_text(to, text);
+    secret_zero(text, strlen(text));
+    free(text);
     return result;
 }
 
@@ -168,7 +181,8 @@ int handover_config(struct supervisor *supervisor, struct child *child, struct g
         .config_commit = {.generation = generation->number, .check_only = check_only ? 1 : 0}};
     int result = send_patiently(child->fd, &begin, -1);
     if (result == SAGATE_OK)
-        result = send_text(child->fd, generation->config);
+        result = is_control(supervisor, child) ? send_text(child->fd, generation->config->text)
+                                               : send_text_to_data(child->fd, generation->config);
     if (result == SAGATE_OK && all)
         result = send_common(supervisor, child);
     if (result == SAGATE_OK)

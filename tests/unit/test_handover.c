@@ -134,6 +134,42 @@ static void control_gets_what_it_needs(void)
     generation_free(generation, NULL);
 }
 
+static void data_learns_nothing_of_them(void)
+{
+    static struct supervisor supervisor;
+    static uint8_t buffer[PLANE_MESSAGE_MAX];
+    struct child *data = &supervisor.children[CHILD_DATA];
+    struct plane_message message;
+    struct config *config = NULL;
+    struct config_errors errors;
+    char text[32768] = "";
+    int ends[2], fd = -1;
+    put_all();
+    struct generation *generation = load(NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(generation);
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+    *data = (struct child){.role = "data", .fd = ends[0], .control_socket = -1, .metrics_socket = -1};
+    CU_ASSERT_EQUAL(handover_config(&supervisor, data, generation, false, false), SAGATE_OK);
+    CU_ASSERT_EQUAL(next_type(ends[1]), PLANE_CONFIG_BEGIN);
+    CU_ASSERT_EQUAL_FATAL(plane_receive(ends[1], buffer, &message, &fd), SAGATE_OK);
+    CU_ASSERT_EQUAL_FATAL(message.type, PLANE_CONFIG_TEXT);
+    CU_ASSERT_TRUE(pread(fd, text, sizeof text - 1, 0) > 0);
+    close(fd);
+    CU_ASSERT_PTR_NULL(strstr(text, "maf.key"));
+    CU_ASSERT_EQUAL_FATAL(config_parse(text, &config, &errors), SAGATE_OK);
+    CU_ASSERT_EQUAL(config->tef_count, 0);
+    CU_ASSERT_EQUAL(config->certificate_count, 2);
+    config_free(config);
+    // All certificates and anchors, and no key of a MAF.
+    static const char *const files[] = {"d.pem", "d.key", "c.pem", "c.key", "u.pem", "t.pem"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        came(ends[1], files[i], files[i]);
+    CU_ASSERT_EQUAL(next_type(ends[1]), PLANE_CONFIG_COMMIT);
+    close(ends[0]);
+    close(ends[1]);
+    generation_free(generation, NULL);
+}
+
 static void files_that_are_no_good(void)
 {
     put_all();
@@ -156,6 +192,7 @@ static void files_that_are_no_good(void)
 
 static const struct unit_test tests[] = {
     {"control gets the files of MAFs and MEFs", control_gets_what_it_needs},
+    {"the data process learns nothing of them", data_learns_nothing_of_them},
     {"files that are no good", files_that_are_no_good},
 };
 
