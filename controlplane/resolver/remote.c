@@ -54,8 +54,9 @@ struct entry {
     uint8_t *key;
     size_t key_len;
     struct principal *principal;
-    int64_t until; // wall-clock seconds
-    bool expires;  // at `until` the key itself is void, not only its place here
+    uint64_t askers; // while it waits
+    int64_t until;   // wall-clock seconds
+    bool expires;    // at `until` the key itself is void, not only its place here
     size_t len;
     char identity[];
 };
@@ -334,9 +335,9 @@ static void answer_from(const struct entry *entry, int64_t now, struct remote_an
     };
 }
 
-static void tell(struct remote *remote, struct slice identity, const struct remote_answer *answer)
+static void tell(struct remote *remote, struct slice identity, uint64_t askers, const struct remote_answer *answer)
 {
-    remote->events->resolved(remote->events->context, identity, answer);
+    remote->events->resolved(remote->events->context, identity, askers, answer);
 }
 
 // The question could not be answered. It is not remembered here, and by workers for a moment only.
@@ -344,9 +345,10 @@ static void give_up(struct remote *remote, struct entry *entry)
 {
     char identity[CREDENTIALS_IDENTITY_MAX];
     size_t len = entry->len;
+    uint64_t askers = entry->askers;
     memcpy(identity, entry->identity, len);
     drop(remote, entry);
-    tell(remote, slice_of(identity, len),
+    tell(remote, slice_of(identity, len), askers,
          &(struct remote_answer){.result = SAGATE_EUNAVAILABLE, .cache_seconds = RETRY_SECONDS});
 }
 
@@ -510,7 +512,7 @@ static void finish(struct remote *remote, struct entry *entry)
 {
     struct remote_answer answer;
     answer_from(entry, clock_wall(), &answer);
-    tell(remote, slice_of(entry->identity, entry->len), &answer);
+    tell(remote, slice_of(entry->identity, entry->len), entry->askers, &answer);
     make_room(remote);
 }
 
@@ -576,7 +578,7 @@ static struct entry *entry_new(struct remote *remote, struct slice identity, str
     return entry;
 }
 
-static int ask(struct remote *remote, struct slice identity, struct slice local, struct tef *tef,
+static int ask(struct remote *remote, struct slice identity, struct slice local, struct tef *tef, unsigned asker,
                struct remote_answer *answer)
 {
     *answer = (struct remote_answer){.result = SAGATE_EUNAVAILABLE, .cache_seconds = RETRY_SECONDS};
@@ -598,13 +600,15 @@ static int ask(struct remote *remote, struct slice identity, struct slice local,
         return SAGATE_OK;
     }
     remote->counters.asked++;
+    entry->askers = UINT64_C(1) << asker;
     const struct timeval deadline = {.tv_sec = remote->limits.deadline_ms / 1000,
                                      .tv_usec = (suseconds_t)(remote->limits.deadline_ms % 1000) * 1000};
     (void)event_add(entry->deadline, &deadline);
     return SAGATE_PARKED;
 }
 
-int remote_resolve(struct remote *remote, struct slice identity, int64_t now, struct remote_answer *answer)
+int remote_resolve(struct remote *remote, struct slice identity, unsigned asker, int64_t now,
+                   struct remote_answer *answer)
 {
     struct slice local;
     struct slice fqdn;
@@ -620,6 +624,7 @@ int remote_resolve(struct remote *remote, struct slice identity, int64_t now, st
     struct entry *entry = find(remote, identity);
     if (entry != NULL && entry->state == ENTRY_WAITING) {
         remote->counters.joined++;
+        entry->askers |= UINT64_C(1) << asker;
         return SAGATE_PARKED;
     }
     if (entry != NULL && entry->until > now) {
@@ -631,7 +636,7 @@ int remote_resolve(struct remote *remote, struct slice identity, int64_t now, st
     }
     if (entry != NULL)
         drop(remote, entry);
-    return ask(remote, identity, local, tef, answer);
+    return ask(remote, identity, local, tef, asker, answer);
 }
 
 size_t remote_flush(struct remote *remote, struct slice identity, bool revoke)

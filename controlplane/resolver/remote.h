@@ -56,8 +56,9 @@ struct remote_answer {
 
 struct remote_events {
     void *context;
-    // An answer to remote_resolve that said SAGATE_PARKED; slices end with the call. Never from inside remote_resolve.
-    void (*resolved)(void *context, struct slice identity, const struct remote_answer *answer);
+    // The answer to all that asked with remote_resolve meanwhile, bit N of `askers` for number N; slices end with the
+    // call. Never from inside remote_resolve.
+    void (*resolved)(void *context, struct slice identity, uint64_t askers, const struct remote_answer *answer);
     // A cached key is void (expired, flushed, its TEF removed): associations of `credential_id` end.
     void (*revoked)(void *context, const char *identity, const char *credential_id);
 };
@@ -73,9 +74,10 @@ int remote_apply(struct remote *remote, const struct remote_tef *tefs, size_t co
                  const struct remote_limits *limits);
 
 // SAGATE_OK: *answer is there (from cache, positive or negative, its slices live until the next call).
-// SAGATE_PARKED: `resolved` will be called once. SAGATE_ENOTFOUND: no TEF of ours has this FQDN, or the identity is not
-// well-formed (sec:relKeyID '@' FQDN); nothing was sent and nothing is remembered.
-int remote_resolve(struct remote *remote, struct slice identity, int64_t now, struct remote_answer *answer);
+// SAGATE_PARKED: `resolved` will be called once for `asker` (0 … 63). SAGATE_ENOTFOUND: no TEF of ours has this FQDN,
+// or the identity is not well-formed (sec:relKeyID '@' FQDN); nothing was sent and nothing is remembered.
+int remote_resolve(struct remote *remote, struct slice identity, unsigned asker, int64_t now,
+                   struct remote_answer *answer);
 
 // Voids one identity, or all when absent; with `revoke` their associations end too. The number of entries.
 size_t remote_flush(struct remote *remote, struct slice identity, bool revoke);
