@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "controlplane/control/state.h"
+#include "controlplane/control/tefs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -257,6 +258,8 @@ static const struct {
     {"identities add", identities_add},
     {"identities remove", identities_remove},
     {"identities forget", identities_forget},
+    {"identities flush", tefs_flush},
+    {"tef status", tefs_status},
     {"upstreams", upstreams},
     {"reload", reload},
     {"upgrade", operations_upgrade},

@@ -6,6 +6,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/secret.h"
+#include "controlplane/control/tefs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -283,6 +284,8 @@ static int check(struct control *control)
         if (result < 0)
             complain(&pending->errors, "%s", problem);
     }
+    if (result == SAGATE_OK)
+        result = tefs_check(control, pending->config, &pending->errors);
     credentials_free(file);
     return result;
 }
@@ -297,6 +300,10 @@ static int apply(struct control *control)
         result = read_file(control, &file);
     if (result == SAGATE_OK)
         result = open_state(control);
+    if (result == SAGATE_OK)
+        result = resolver_check(control->resolver, file, control->run_time, problem, sizeof problem);
+    if (result == SAGATE_OK)
+        result = tefs_apply(control, pending->config, &pending->errors);
     if (result == SAGATE_OK) {
         result = resolver_apply(control->resolver, file, control->run_time, problem, sizeof problem);
         if (result < 0)

@@ -38,6 +38,7 @@ struct pending {
     int control_fd, metrics_fd; // -1: unchanged
 };
 
+struct tefs;
 struct operation; // a command that waits for workers or the supervisor
 
 struct control {
@@ -51,6 +52,7 @@ struct control {
     char *run_time_path; // of run-time identities
     struct registrations *registrations;
     struct resolver *resolver;
+    struct tefs *tefs;
     struct resolver_events resolver_events;
     struct workers *workers;
     struct workers_events workers_events;
