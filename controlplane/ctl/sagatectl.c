@@ -671,7 +671,7 @@ static json_int_t parse_limit(const char *text)
     return value;
 }
 
-enum { JSON = 256, IDENTITY_OPTION, LIMIT_OPTION, KEY_FILE, AE_ID, CSE_ID, EXPIRES, BINARY, FORCE, VERSION };
+enum { JSON = 256, IDENTITY_OPTION, LIMIT_OPTION, KEY_FILE, AE_ID, CSE_ID, EXPIRES, BINARY, FORCE, END_ASSOCIATIONS, VERSION };
 
 static void take_ae_id(struct options *options, const char *text)
 {
