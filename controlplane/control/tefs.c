@@ -99,8 +99,7 @@ static int read_material(struct control *control, const struct config *config, c
         const struct config_certificate *own = &config->certificates[tef->certificate];
         result = read_pem(control, tef, own->chain_file, &material->certificate, &material->certificate_len, errors);
         if (result == SAGATE_OK)
-            result =
-                read_pem(control, tef, own->key_file, &material->private_key, &material->private_key_len, errors);
+            result = read_pem(control, tef, own->key_file, &material->private_key, &material->private_key_len, errors);
     }
     for (size_t i = 0; i < tef->trust_anchor_count && result == SAGATE_OK; i++)
         result = read_pem(control, tef, config->trust_anchors[tef->trust_anchors[i]].file, &material->anchors,
@@ -124,9 +123,9 @@ static void add_text(wc_Sha256 *hash, const char *text)
 static char **profile_strings(struct tef_profile *profile, size_t i)
 {
     char **const strings[] = {
-        &profile->registration_path, &profile->key_path,   &profile->registration_root, &profile->key_root,
-        &profile->expiration_time,   &profile->labels,     &profile->admin_fqdn,        &profile->suid,
-        &profile->target_ids,        &profile->source_id,  &profile->key_value,         &profile->relative_key_id,
+        &profile->registration_path, &profile->key_path,  &profile->registration_root, &profile->key_root,
+        &profile->expiration_time,   &profile->labels,    &profile->admin_fqdn,        &profile->suid,
+        &profile->target_ids,        &profile->source_id, &profile->key_value,         &profile->relative_key_id,
         &profile->resource_id};
     return i < sizeof strings / sizeof *strings ? strings[i] : NULL;
 }
@@ -375,10 +374,9 @@ static void answer_worker(struct control *control, unsigned worker, struct slice
                           const struct remote_answer *answer)
 {
     uint8_t packed[PLANE_MESSAGE_MAX];
-    struct plane_message message = {.type = PLANE_RESOLVED,
-                                    .resolved = {.identity = identity,
-                                                 .result = answer->result,
-                                                 .cache_seconds = answer->cache_seconds}};
+    struct plane_message message = {
+        .type = PLANE_RESOLVED,
+        .resolved = {.identity = identity, .result = answer->result, .cache_seconds = answer->cache_seconds}};
     if (answer->result == SAGATE_OK) {
         int len = plane_pack_principal(answer->principal, packed, sizeof packed);
         if (len > 0) {

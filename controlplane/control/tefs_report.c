@@ -190,14 +190,14 @@ static json_t *tef_status_json(const struct one_tef *one)
     uint64_t answers = 0;
     for (size_t i = 0; i < TEF_LATENCY_BUCKETS; i++)
         answers += status.latency[i];
-    json_t *entry = json_pack(
-        "{s:s, s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "name", one->name, "kind", kind_name(one->kind), "fqdn",
-        one->fqdn, "client_id", one->client_id, "registered", status.registered ? 1 : 0, "connections",
-        number(status.connections), "waiting", number(status.waiting), "in_flight", number(status.in_flight),
-        "requests",
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "ok", number(status.ok), "not_found", number(status.not_found),
-                  "malformed", number(status.malformed), "timeout", number(status.timeouts), "unavailable",
-                  number(status.unavailable), "handshake", number(status.handshake_failures)));
+    json_t *entry = json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "name", one->name, "kind",
+                              kind_name(one->kind), "fqdn", one->fqdn, "client_id", one->client_id, "registered",
+                              status.registered ? 1 : 0, "connections", number(status.connections), "waiting",
+                              number(status.waiting), "in_flight", number(status.in_flight), "requests",
+                              json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "ok", number(status.ok), "not_found",
+                                        number(status.not_found), "malformed", number(status.malformed), "timeout",
+                                        number(status.timeouts), "unavailable", number(status.unavailable), "handshake",
+                                        number(status.handshake_failures)));
     if (entry == NULL)
         return NULL;
     if (answers > 0)
@@ -221,10 +221,9 @@ void tefs_status(struct control *control, struct control_request *request, const
     for (size_t i = 0; i < tefs->count; i++)
         (void)json_array_append_new(list, tef_status_json(tefs->list[i]));
     remote_counters(tefs->remote, &counters);
-    control_request_answer(request,
-                           json_pack("{s:o, s:{s:o, s:o, s:o}}", "tefs", list, "identities", "keys",
-                                     number(counters.cached), "unknown", number(counters.negative), "waiting",
-                                     number(counters.waiting)));
+    control_request_answer(request, json_pack("{s:o, s:{s:o, s:o, s:o}}", "tefs", list, "identities", "keys",
+                                              number(counters.cached), "unknown", number(counters.negative), "waiting",
+                                              number(counters.waiting)));
 }
 
 void tefs_flush(struct control *control, struct control_request *request, const json_t *command)
@@ -235,9 +234,8 @@ void tefs_flush(struct control *control, struct control_request *request, const 
         control_request_fail(request, "\"identity\" must be a text, \"end_associations\" true or false");
         return;
     }
-    struct slice wanted = identity == NULL
-                              ? slice_of(NULL, 0)
-                              : slice_of(json_string_value(identity), json_string_length(identity));
+    struct slice wanted =
+        identity == NULL ? slice_of(NULL, 0) : slice_of(json_string_value(identity), json_string_length(identity));
     size_t count = remote_flush(control->tefs->remote, wanted, json_is_true(end));
     control_request_answer(request, json_pack("{s:o}", "flushed", number(count)));
 }

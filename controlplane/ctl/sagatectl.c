@@ -484,8 +484,8 @@ static void tef_row(struct table *table, const json_t *tef)
 
 static int command_tef_status(struct session *session)
 {
-    static const char *const titles[] = {"TEF",       "KIND",     "FQDN",         "REGISTERED", "CONNECTIONS", "KEYS",
-                                         "NOT FOUND", "FAILURES", "MEAN LATENCY", "LAST ERROR"};
+    static const char *const titles[] = {"TEF",  "KIND",      "FQDN",     "REGISTERED",   "CONNECTIONS",
+                                         "KEYS", "NOT FOUND", "FAILURES", "MEAN LATENCY", "LAST ERROR"};
     json_t *answer = ask(session, "tef status", json_object());
     if (!print_json(session, answer)) {
         struct table table = {.columns = sizeof titles / sizeof *titles};
@@ -671,7 +671,19 @@ static json_int_t parse_limit(const char *text)
     return value;
 }
 
-enum { JSON = 256, IDENTITY_OPTION, LIMIT_OPTION, KEY_FILE, AE_ID, CSE_ID, EXPIRES, BINARY, FORCE, END_ASSOCIATIONS, VERSION };
+enum {
+    JSON = 256,
+    IDENTITY_OPTION,
+    LIMIT_OPTION,
+    KEY_FILE,
+    AE_ID,
+    CSE_ID,
+    EXPIRES,
+    BINARY,
+    FORCE,
+    END_ASSOCIATIONS,
+    VERSION
+};
 
 static void take_ae_id(struct options *options, const char *text)
 {
