@@ -28,6 +28,7 @@ struct remote_tef {
     const char *admin_fqdn; // that an answer must name; "": any
     const char *target;     // our absolute CSE-ID; an answer that has targets must name it
     bool target_required;   // an answer without targets is refused
+    bool suid_optional;     // fetchCredentials (TS-0003 8.3.2.1) tells none; another one is refused all the same
     bool first_half;        // psk is the first half of the key (TS-0003 8.8.1), else the whole (8.2.2.3)
     const char *sp_id;      // "//sp.example": of the AE-IDs and CSE-IDs that an answer may name
 };
@@ -38,7 +39,8 @@ typedef int remote_map(void *context, struct slice credential_id, struct princip
 
 struct remote_limits {
     size_t waiting;            // identities that are being asked for, at most
-    size_t cached;             // keys and negatives that are held; the least recently used goes first
+    size_t cached;             // keys and negatives that are held; the least recently used negative goes first, then
+                               // the least recently used key, so that guessed identities do not displace keys
     unsigned deadline_ms;      // from question to answer
     unsigned negative_seconds; // for which an unknown identity is remembered
     unsigned cache_seconds;    // hard cap on holding a key (TS-0003 8.8.2.8 note)
@@ -62,10 +64,12 @@ struct remote_events {
 struct remote;
 struct remote *remote_new(struct event_base *base, const struct remote_events *events, remote_map *map,
                           void *map_context);
-void remote_free(struct remote *remote); // NULL is allowed
+// NULL is allowed. Questions that wait are not answered; what fetchers still answer later is dropped.
+void remote_free(struct remote *remote);
 
-// Takes a new set of TEFs and limits; keys of TEFs that are no longer there are revoked. Questions that wait at a TEF
-// whose fetcher goes away must have been failed by it before. SAGATE_OK, SAGATE_ENOMEM (nothing changed).
+// Takes a new set of TEFs and limits; keys of TEFs that are no longer there, or that are checked in another way, are
+// revoked, and questions at them answered as not found. What a fetcher still answers later is dropped, so that the
+// caller ends its clients after this call. SAGATE_OK, SAGATE_ENOMEM (nothing changed).
 int remote_apply(struct remote *remote, const struct remote_tef *tefs, size_t count,
                  const struct remote_limits *limits);
 
