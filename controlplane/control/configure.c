@@ -248,6 +248,15 @@ static void warn(const struct control *control)
                     control->file->short_keys, CREDENTIALS_KEY_SHORT);
 }
 
+static int prepare_tefs(struct control *control, bool check_only)
+{
+    char why[TEFS_ERROR_MAX];
+    int result = tefs_prepare(control->tefs, control->pending.config, check_only, why);
+    if (result < 0)
+        complain(&control->pending.errors, "tefs: %s", why);
+    return result;
+}
+
 // Whether apply would succeed, as far as that can be known before it is done.
 static int check(struct control *control)
 {
@@ -266,6 +275,10 @@ static int check(struct control *control)
         if (result < 0)
             complain(&pending->errors, "%s", problem);
     }
+    if (result == SAGATE_OK) {
+        result = prepare_tefs(control, true);
+        tefs_discard(control->tefs);
+    }
     credentials_free(file);
     return result;
 }
@@ -280,12 +293,15 @@ static int apply(struct control *control)
         result = read_file(control, &file);
     if (result == SAGATE_OK)
         result = open_state(control);
+    if (result == SAGATE_OK)
+        result = prepare_tefs(control, false);
     if (result == SAGATE_OK) {
         result = resolver_apply(control->resolver, file, control->run_time, problem, sizeof problem);
         if (result < 0)
             complain(&pending->errors, "%s", problem);
     }
     if (result < 0) {
+        tefs_discard(control->tefs);
         if (!control->running)
             close_state(control);
         credentials_free(file);
@@ -293,6 +309,7 @@ static int apply(struct control *control)
     }
     credentials_free(control->file);
     control->file = file;
+    resolving_apply(control);
     take_sockets(control);
     config_free(control->config);
     control->config = pending->config;

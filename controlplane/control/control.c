@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { EXPIRY_CHECK_SECONDS = 60, OWNERS_BATCH = PLANE_MESSAGE_MAX - 64 };
+enum { EXPIRY_CHECK_SECONDS = 60, LEAVE_MS = 1000, OWNERS_BATCH = PLANE_MESSAGE_MAX - 64 };
 
 // A list that grows until it fills a message.
 struct batch {
@@ -96,22 +96,6 @@ static void on_greeted(void *context, unsigned worker)
     }
 }
 
-static void on_resolve(struct control *control, unsigned worker, struct slice identity)
-{
-    struct resolver_answer answer;
-    uint8_t packed[PLANE_MESSAGE_MAX];
-    resolver_resolve(control->resolver, identity, clock_wall(), &answer);
-    struct plane_message message = {
-        .type = PLANE_RESOLVED,
-        .resolved = {
-            .identity = identity, .result = answer.result, .key = answer.key, .cache_seconds = answer.cache_seconds}};
-    if (answer.result == SAGATE_OK) {
-        int len = plane_pack_principal(answer.principal, packed, sizeof packed);
-        message.resolved.principal = slice_of(packed, len < 0 ? 0 : (size_t)len);
-    }
-    (void)workers_send(control->workers, worker, &message);
-}
-
 // The CSEBase of an upstream as its health_path tells it: "/cse-in" and "/cse-in?rcn=0"; deeper paths tell none.
 static struct slice base_of(const struct control *control, struct slice upstream)
 {
@@ -132,7 +116,7 @@ static void on_message(void *context, unsigned worker, const struct plane_messag
     struct control *control = context;
     switch (message->type) {
     case PLANE_RESOLVE:
-        on_resolve(control, worker, message->resolve.identity);
+        resolving_ask(control, worker, message->resolve.identity);
         break;
     case PLANE_REGISTERED: {
         const struct plane_registered *from = &message->registered;
@@ -204,9 +188,13 @@ void control_schedule_expiry(struct control *control)
 {
     int64_t now = clock_wall();
     int64_t next = resolver_expire(control->resolver, now);
+    int64_t remote = remote_expire(control->remote, now);
+    if (remote != 0 && (next == 0 || remote < next))
+        next = remote;
     // The wall clock may be set: look again at least once a minute.
     int64_t wait = next != 0 && next - now < EXPIRY_CHECK_SECONDS ? next - now : EXPIRY_CHECK_SECONDS;
     struct timeval timeout = {.tv_sec = (time_t)wait};
+    control->expiry_at = now + wait;
     (void)event_add(control->expiry, &timeout);
 }
 
@@ -285,12 +273,24 @@ void control_metrics_source(void *context, struct metrics_source *out)
         out->present += workers_present(control->workers, i);
 }
 
+static void on_left(void *context)
+{
+    struct control *control = context;
+    (void)event_base_loopbreak(control->base);
+}
+
+// The TEFs are told first, which a second signal cuts short.
 static void on_terminate(evutil_socket_t fd, short what, void *context)
 {
     struct control *control = context;
     (void)fd;
     (void)what;
-    (void)event_base_loopbreak(control->base);
+    if (control->leaving) {
+        (void)event_base_loopbreak(control->base);
+        return;
+    }
+    control->leaving = true;
+    tefs_leave(control->tefs, LEAVE_MS, on_left, control);
 }
 
 static void control_free(struct control *control)
@@ -301,6 +301,7 @@ static void control_free(struct control *control)
         operations_end(control);
     control_socket_free(control->socket);
     metrics_http_free(control->metrics);
+    resolving_end(control);
     workers_free(control->workers);
     resolver_free(control->resolver);
     registrations_close(control->registrations);
@@ -339,7 +340,7 @@ static bool start(struct control *control)
         event_new(control->base, control->supervisor_fd, EV_READ | EV_PERSIST, configure_on_supervisor, control);
     control->expiry = evtimer_new(control->base, on_expiry, control);
     control->terminate = evsignal_new(control->base, SIGTERM, on_terminate, control);
-    return control->workers != NULL && control->socket != NULL && control->metrics != NULL &&
+    return resolving_start(control) && control->workers != NULL && control->socket != NULL && control->metrics != NULL &&
            control->supervisor_readable != NULL && control->expiry != NULL && control->terminate != NULL &&
            event_add(control->supervisor_readable, NULL) == 0 && event_add(control->terminate, NULL) == 0;
 }

@@ -6,9 +6,12 @@
 #include "common/plane.h"
 #include "controlplane/config/config.h"
 #include "controlplane/control/socket.h"
+#include "controlplane/control/tefs.h"
+#include "controlplane/control/waiters.h"
 #include "controlplane/control/workers.h"
 #include "controlplane/keystore/credentials.h"
 #include "controlplane/metrics/metrics.h"
+#include "controlplane/resolver/remote.h"
 #include "controlplane/resolver/resolver.h"
 
 #include <event2/event.h>
@@ -47,6 +50,11 @@ struct control {
     struct registrations *registrations;
     struct resolver *resolver;
     struct resolver_events resolver_events;
+    struct remote *remote; // identities whose keys are at MAFs and MEFs
+    struct tefs *tefs;
+    struct waiters *waiters;
+    int64_t expiry_at; // when `expiry` comes, wall clock
+    bool leaving;      // SIGTERM has come; TEFs are being told
     struct workers *workers;
     struct workers_events workers_events;
     struct control_socket *socket;
@@ -78,6 +86,12 @@ struct control {
 void control_metrics_source(void *context, struct metrics_source *out);
 void control_send_sets(struct control *control); // REGISTREES and OWNERS to all workers
 void control_schedule_expiry(struct control *control);
+
+// resolving.c
+void resolving_ask(struct control *control, unsigned worker, struct slice identity);
+bool resolving_start(struct control *control); // false when memory is short
+void resolving_end(struct control *control);   // TEFs are closed, questions dropped
+void resolving_apply(struct control *control); // the prepared TEFs (tefs_prepare) and limits take force
 
 // commands.c
 void commands_dispatch(void *context, struct control_request *request, const char *name, const json_t *command);
