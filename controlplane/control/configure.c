@@ -135,6 +135,21 @@ static void take_stats(struct control *control, unsigned workers, int fd)
     control->stats_workers = workers;
 }
 
+int configure_open_file(struct control *control, const char *path)
+{
+    const struct pending *pending = &control->pending;
+    for (size_t i = 0; i < pending->file_count; i++) {
+        if (strcmp(pending->files[i].path, path) != 0)
+            continue;
+        int fd = fcntl(pending->files[i].fd, F_DUPFD_CLOEXEC, 0);
+        if (fd >= 0 && lseek(fd, 0, SEEK_SET) != 0)
+            close_fd(&fd);
+        return fd;
+    }
+    errno = ENOENT;
+    return -1;
+}
+
 // The operator's credentials, from the file that the supervisor opened. An empty set when none is configured.
 static int read_file(struct control *control, struct credentials **out)
 {
@@ -144,12 +159,14 @@ static int read_file(struct control *control, struct credentials **out)
         *out = credentials_new(false);
         return *out == NULL ? SAGATE_ENOMEM : SAGATE_OK;
     }
-    for (size_t i = 0; i < pending->file_count; i++) {
-        if (strcmp(pending->files[i].path, path) == 0)
-            return credentials_read(pending->files[i].fd, path, geteuid(), out, &pending->errors);
+    int fd = configure_open_file(control, path);
+    if (fd < 0) {
+        complain(&pending->errors, "%s: the supervisor has not handed over this credentials file", path);
+        return SAGATE_ECONFIG;
     }
-    complain(&pending->errors, "%s: the supervisor has not opened this credentials file", path);
-    return SAGATE_ECONFIG;
+    int result = credentials_read(fd, path, geteuid(), out, &pending->errors);
+    close(fd);
+    return result;
 }
 
 static int read_run_time(struct control *control, struct config_errors *errors)

@@ -19,7 +19,12 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-enum { PENDING_FILES_MAX = 8, OPERATIONS_MAX = 64, METRICS_VALUES_MAX = 32 };
+enum {
+    // The credentials, and for each TEF a key, or chain and key of a certificate, and trust anchors.
+    PENDING_FILES_MAX = 1 + 2 * CONFIG_TEFS_MAX + CONFIG_TRUST_ANCHORS_MAX,
+    OPERATIONS_MAX = 64,
+    METRICS_VALUES_MAX = 32
+};
 
 // A configuration that is being handed over, between CONFIG_BEGIN and CONFIG_COMMIT.
 struct pending {
