@@ -340,9 +340,10 @@ static bool start(struct control *control)
         event_new(control->base, control->supervisor_fd, EV_READ | EV_PERSIST, configure_on_supervisor, control);
     control->expiry = evtimer_new(control->base, on_expiry, control);
     control->terminate = evsignal_new(control->base, SIGTERM, on_terminate, control);
-    return resolving_start(control) && control->workers != NULL && control->socket != NULL && control->metrics != NULL &&
-           control->supervisor_readable != NULL && control->expiry != NULL && control->terminate != NULL &&
-           event_add(control->supervisor_readable, NULL) == 0 && event_add(control->terminate, NULL) == 0;
+    return resolving_start(control) && control->workers != NULL && control->socket != NULL &&
+           control->metrics != NULL && control->supervisor_readable != NULL && control->expiry != NULL &&
+           control->terminate != NULL && event_add(control->supervisor_readable, NULL) == 0 &&
+           event_add(control->terminate, NULL) == 0;
 }
 
 static void on_library_log(int severity, const char *text)

@@ -86,8 +86,7 @@ static int map(void *context, struct slice credential_id, struct principal *prin
     struct resolver_identity found;
     if (credential_id.len <= CREDENTIAL_TYPE_LEN)
         return SAGATE_ENOTFOUND;
-    struct slice value =
-        slice_of(credential_id.data + CREDENTIAL_TYPE_LEN, credential_id.len - CREDENTIAL_TYPE_LEN);
+    struct slice value = slice_of(credential_id.data + CREDENTIAL_TYPE_LEN, credential_id.len - CREDENTIAL_TYPE_LEN);
     if (resolver_find(control->resolver, value, &found) != SAGATE_OK ||
         credential_is_expired(found.credential, clock_wall()))
         return SAGATE_ENOTFOUND;

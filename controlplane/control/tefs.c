@@ -44,8 +44,8 @@ struct tefs {
     struct event_base *base;
     struct keystore_files files;
     struct set running, prepared;
-    const struct config *config;           // of the prepared set
-    char *targets[CONFIG_TEFS_MAX];        // the same
+    const struct config *config;    // of the prepared set
+    char *targets[CONFIG_TEFS_MAX]; // the same
     void (*left)(void *context);
     void *left_context;
     size_t leaving;
@@ -61,11 +61,11 @@ struct tefs *tefs_new(struct event_base *base, const struct keystore_files *file
 
 static void profile_strings(struct tef_profile *profile, char **out[13])
 {
-    char **const all[13] = {&profile->registration_path, &profile->key_path,   &profile->registration_root,
-                            &profile->key_root,          &profile->expiration_time, &profile->labels,
-                            &profile->admin_fqdn,        &profile->suid,       &profile->target_ids,
-                            &profile->source_id,         &profile->key_value,  &profile->relative_key_id,
-                            &profile->resource_id};
+    char **const all[13] = {
+        &profile->registration_path, &profile->key_path,  &profile->registration_root, &profile->key_root,
+        &profile->expiration_time,   &profile->labels,    &profile->admin_fqdn,        &profile->suid,
+        &profile->target_ids,        &profile->source_id, &profile->key_value,         &profile->relative_key_id,
+        &profile->resource_id};
     memcpy(out, all, sizeof all);
 }
 
@@ -270,10 +270,17 @@ static void put_all(struct bytes *image, const struct tef_client_settings *from)
 {
     struct tef_profile profile = *from->profile;
     char **strings[13];
-    const unsigned numbers[] = {from->kind,          from->binding,         from->register_client,
-                                from->connections,   from->in_flight,       from->timeout_ms,
-                                from->registration_seconds, profile.registration_type, profile.key_type,
-                                profile.encoding,    profile.method};
+    const unsigned numbers[] = {from->kind,
+                                from->binding,
+                                from->register_client,
+                                from->connections,
+                                from->in_flight,
+                                from->timeout_ms,
+                                from->registration_seconds,
+                                profile.registration_type,
+                                profile.key_type,
+                                profile.encoding,
+                                profile.method};
     const struct slice secrets[] = {from->psk, from->certificate, from->private_key, from->trust_anchors};
     const char *const texts[] = {from->name, from->fqdn, from->client_id, from->admin_fqdn, from->psk_identity};
     put(image, numbers, sizeof numbers);
