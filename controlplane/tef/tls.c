@@ -279,5 +279,10 @@ int tef_tls_connect(struct tef_tls *tls, WOLFSSL *session, bool *write, char why
     int rc = tef_tls_result(session, returned, write, why);
     if (tls->wrong_name && rc != SAGATE_AGAIN)
         (void)snprintf(why, TEF_ERROR_MAX, "its certificate does not name '%.200s'", tls->fqdn);
-    return rc == SAGATE_EGONE ? SAGATE_EUNAVAILABLE : rc;
+    if (rc != SAGATE_EGONE)
+        return rc;
+    (void)snprintf(why, TEF_ERROR_MAX, "it closed the connection during the TLS handshake%s%.150s%s",
+                   tls->certificate ? "" : "; does it know the PSK identity '", tls->certificate ? "" : tls->identity,
+                   tls->certificate ? "" : "'?");
+    return SAGATE_EUNAVAILABLE;
 }

@@ -255,11 +255,13 @@ static void not_proved(const struct tef_client_settings *settings, enum rig_proo
     rig_client(&rig, settings);
     rig_fetch(&rig);
     rig_run(&rig, 1, 0);
+    if (rig.result != SAGATE_EHANDSHAKE)
+        printf("\n%d: %s\n", tls13, status_of().last_error);
     CU_ASSERT_EQUAL(rig.result, SAGATE_EHANDSHAKE);
     CU_ASSERT_EQUAL(rig.requests, 0);
     CU_ASSERT_TRUE(status_of().handshake_failures > 0);
     if (strstr(status_of().last_error, text) == NULL)
-        printf("\n%s\n", status_of().last_error);
+        printf("\n%d: %s\n", tls13, status_of().last_error);
     CU_ASSERT_PTR_NOT_NULL(strstr(status_of().last_error, text));
     rig_close(&rig);
 }
