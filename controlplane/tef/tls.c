@@ -251,13 +251,10 @@ int tef_tls_result(WOLFSSL *session, int returned, bool *write, char why[TEF_ERR
         (void)snprintf(why, TEF_ERROR_MAX, "it refused the session with alert %d (%s)", alert, alert_name(alert));
         return SAGATE_EHANDSHAKE;
     }
-    if (error == WOLFSSL_ERROR_ZERO_RETURN || error == SOCKET_PEER_CLOSED_E || error == WOLFSSL_ERROR_SYSCALL) {
+    if (error == WOLFSSL_ERROR_ZERO_RETURN || error == SOCKET_PEER_CLOSED_E || error == WOLFSSL_ERROR_SYSCALL ||
+        error == SOCKET_ERROR_E) {
         (void)snprintf(why, TEF_ERROR_MAX, "it closed the connection");
         return SAGATE_EGONE;
-    }
-    if (error == SOCKET_ERROR_E) {
-        (void)snprintf(why, TEF_ERROR_MAX, "the connection broke");
-        return SAGATE_EUNAVAILABLE;
     }
     char text[WOLFSSL_MAX_ERROR_SZ];
     wolfSSL_ERR_error_string_n((unsigned long)error, text, sizeof text);
