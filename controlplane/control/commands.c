@@ -257,6 +257,8 @@ static const struct {
     {"identities add", identities_add},
     {"identities remove", identities_remove},
     {"identities forget", identities_forget},
+    {"identities flush", identities_flush},
+    {"tef status", tefs_status_command},
     {"upstreams", upstreams},
     {"reload", reload},
     {"upgrade", operations_upgrade},

@@ -10,6 +10,7 @@
 #include "controlplane/control/state.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -211,6 +212,50 @@ static void value(struct control *control, size_t *count, struct metrics_value o
         control->values[(*count)++] = one;
 }
 
+#define VALUE(...) value(control, count, (struct metrics_value){__VA_ARGS__})
+
+// Why answers of MAFs and MEFs were not taken.
+static void collect_refusals(struct control *control, size_t *count, const struct remote_counters *counters)
+{
+    static char labels[REMOTE_REFUSALS][40];
+    for (unsigned i = 0; i < REMOTE_REFUSALS; i++) {
+        (void)snprintf(labels[i], sizeof labels[i], "reason=\"%s\"", remote_refusal_name((enum remote_refusal)i));
+        VALUE("resolver_remote_refused_total", labels[i], "counter",
+              "Answers of MAFs and MEFs that were not taken, by reason", counters->refused[i]);
+    }
+}
+
+// Identities whose keys are at MAFs and MEFs.
+static void collect_remote(struct control *control, size_t *count)
+{
+    static const char name[] = "resolver_remote_total";
+    struct remote_counters counters;
+    remote_counters(control->remote, &counters);
+    VALUE(name, "result=\"cache_hit\"", "counter", "Identities looked for at MAFs and MEFs, by what came of it",
+          counters.cache_hits);
+    VALUE(name, "result=\"negative_hit\"", "counter", "", counters.negative_hits);
+    VALUE(name, "result=\"asked\"", "counter", "", counters.asked);
+    VALUE(name, "result=\"joined\"", "counter", "", counters.joined);
+    VALUE(name, "result=\"found\"", "counter", "", counters.found);
+    VALUE(name, "result=\"not_found\"", "counter", "", counters.not_found);
+    VALUE(name, "result=\"failed\"", "counter", "", counters.failed);
+    VALUE(name, "result=\"deadline\"", "counter", "", counters.deadline);
+    VALUE(name, "result=\"overflow\"", "counter", "", counters.overflow);
+    VALUE(name, "result=\"malformed\"", "counter", "", counters.malformed_identity);
+    VALUE(name, "result=\"unknown_fqdn\"", "counter", "", counters.unknown_fqdn);
+    VALUE("resolver_remote_dropped_total", "reason=\"expired\"", "counter",
+          "Keys and unknown identities that are held no longer, by reason", counters.expired);
+    VALUE("resolver_remote_dropped_total", "reason=\"flushed\"", "counter", "", counters.flushed);
+    VALUE("resolver_remote_dropped_total", "reason=\"evicted\"", "counter", "", counters.evicted);
+    VALUE("resolver_remote_entries", "state=\"waiting\"", "gauge",
+          "Identities of MAFs and MEFs that are asked for, known, and known to be unknown", counters.waiting);
+    VALUE("resolver_remote_entries", "state=\"cached\"", "gauge", "", counters.cached);
+    VALUE("resolver_remote_entries", "state=\"negative\"", "gauge", "", counters.negative);
+    collect_refusals(control, count, &counters);
+}
+
+#undef VALUE
+
 // The control process's own numbers; those of one name stand together.
 static size_t collect(struct control *control)
 {
@@ -252,6 +297,7 @@ static size_t collect(struct control *control)
     VALUE("registration_changes_total", "result=\"limit\"", "counter", "", counters->refused_limit);
     VALUE("registration_changes_total", "result=\"failed\"", "counter", "", counters->failed);
 #undef VALUE
+    collect_remote(control, &n);
     return n;
 }
 
@@ -266,7 +312,12 @@ void control_metrics_source(void *context, struct metrics_source *out)
         .values = control->values,
         .value_count = collect(control),
         .workers = workers_count(control->workers),
+        .tefs = control->tef_values,
     };
+    while (out->tef_count < CONFIG_TEFS_MAX &&
+           tefs_status(control->tefs, out->tef_count, &control->tef_values[out->tef_count].name,
+                       &control->tef_values[out->tef_count].status))
+        out->tef_count++;
     if (out->workers > control->stats_workers) // not all have shared memory (yet)
         out->stats = NULL;
     for (unsigned i = 0; i < out->workers; i++)

@@ -23,7 +23,7 @@ enum {
     // The credentials, and for each TEF a key, or chain and key of a certificate, and trust anchors.
     PENDING_FILES_MAX = 1 + 2 * CONFIG_TEFS_MAX + CONFIG_TRUST_ANCHORS_MAX,
     OPERATIONS_MAX = 64,
-    METRICS_VALUES_MAX = 32
+    METRICS_VALUES_MAX = 64
 };
 
 // A configuration that is being handed over, between CONFIG_BEGIN and CONFIG_COMMIT.
@@ -66,6 +66,7 @@ struct control {
     struct control_handler handler;
     struct metrics_http *metrics;
     struct metrics_value values[METRICS_VALUES_MAX];
+    struct metrics_tef tef_values[CONFIG_TEFS_MAX];
 
     const void *stats; // mapped read-only
     size_t stats_len;
@@ -118,5 +119,9 @@ void identities_list(struct control *control, struct control_request *request, c
 void identities_add(struct control *control, struct control_request *request, const json_t *command);
 void identities_remove(struct control *control, struct control_request *request, const json_t *command);
 void identities_forget(struct control *control, struct control_request *request, const json_t *command);
+void identities_flush(struct control *control, struct control_request *request, const json_t *command);
+
+// tefs_status.c
+void tefs_status_command(struct control *control, struct control_request *request, const json_t *command);
 
 #endif

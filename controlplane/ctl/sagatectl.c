@@ -31,6 +31,9 @@ static const char usage_text[] =
     "  identities add ID --key-file FILE (--ae-id AE-ID … | --cse-id CSE-ID) [--expires TIME]\n"
     "  identities remove ID\n"
     "  identities forget ID AE-ID          forget an AE-ID that a CSE assigned\n"
+    "  identities flush [--identity ID] [--end-associations]\n"
+    "                                      forget what MAFs and MEFs have said\n"
+    "  tef status                          MAFs and MEFs, registration and load\n"
     "  upstreams                           CSEs, their health and load\n"
     "  reload                              read the configuration anew\n"
     "  upgrade [--binary PATH] [--force]   go on with the data process of a new program\n"
@@ -44,6 +47,7 @@ static const char usage_text[] =
     "  --expires TIME        such as 2030-01-01T00:00:00Z\n"
     "  --binary PATH         the new program (default: the path by which sagate was started)\n"
     "  --force               also when DTLS associations would be lost\n"
+    "  --end-associations    end the associations of what is flushed\n"
     "\n"
     "Exit status: 0 done, 1 refused by sagate, 2 wrong usage or sagate not reached.\n";
 
@@ -51,7 +55,7 @@ struct options {
     const char *socket, *identity, *key_file, *cse_id, *expires, *binary;
     json_t *ae_ids;
     json_int_t limit;
-    bool json, limit_set, force;
+    bool json, limit_set, force, end_associations;
 };
 
 struct session {
@@ -443,6 +447,48 @@ static int identities_forget(struct session *session)
     return EXIT_SUCCESS;
 }
 
+static int identities_flush(struct session *session)
+{
+    json_t *request = json_pack("{s:b}", "end_associations", session->options.end_associations ? 1 : 0);
+    if (session->options.identity != NULL)
+        (void)json_object_set_new(request, "identity", json_string(session->options.identity));
+    json_t *answer = ask(session, "identities flush", request);
+    if (!print_json(session, answer))
+        (void)printf("%lld flushed\n", (long long)number_of(answer, "flushed"));
+    json_decref(answer);
+    return EXIT_SUCCESS;
+}
+
+static int tef_status(struct session *session)
+{
+    static const char *const titles[] = {"NAME",       "KIND",        "FQDN",     "BINDING",  "ADDRESS",
+                                         "REGISTERED", "CONNECTIONS", "REQUESTS", "FAILURES", "LAST ERROR"};
+    json_t *answer = ask(session, "tef status", json_object());
+    struct table table = {.columns = sizeof titles / sizeof *titles};
+    size_t index;
+    json_t *one;
+    if (!print_json(session, answer)) {
+        for (size_t i = 0; i < table.columns; i++)
+            table_add(&table, titles[i]);
+        json_array_foreach(json_object_get(answer, "tefs"), index, one)
+        {
+            bool error = json_is_string(json_object_get(one, "last_error"));
+            for (size_t i = 0; i < 5; i++) {
+                static const char *const members[] = {"name", "kind", "fqdn", "binding", "address"};
+                table_add(&table, text_of(one, members[i]));
+            }
+            table_add(&table, json_is_true(json_object_get(one, "registered")) ? "yes" : "no");
+            table_add_format(&table, "%lld", (long long)number_of(one, "connections"));
+            table_add_format(&table, "%lld", (long long)number_of(one, "requests"));
+            table_add_format(&table, "%lld", (long long)number_of(one, "failures"));
+            table_add(&table, error ? text_of(one, "last_error") : "-");
+        }
+        table_print(&table);
+    }
+    json_decref(answer);
+    return EXIT_SUCCESS;
+}
+
 static void upstream_row(struct table *table, const json_t *upstream, const json_t *server, const char *binding)
 {
     const json_t *one = json_object_get(server, binding);
@@ -550,7 +596,7 @@ static int log_level(struct session *session)
     return EXIT_SUCCESS;
 }
 
-enum allowed { IDENTITY = 1, LIMIT = 2, KEY = 4, PROGRAM = 8 };
+enum allowed { IDENTITY = 1, LIMIT = 2, KEY = 4, PROGRAM = 8, END = 16 };
 
 static const struct {
     const char *first, *second; // words of the command
@@ -566,6 +612,8 @@ static const struct {
     {"identities", "add", 1, 1, KEY, identities_add},
     {"identities", "remove", 1, 1, 0, identities_remove},
     {"identities", "forget", 2, 2, 0, identities_forget},
+    {"identities", "flush", 0, 0, IDENTITY | END, identities_flush},
+    {"tef", "status", 0, 0, 0, tef_status},
     {"upstreams", NULL, 0, 0, 0, command_upstreams},
     {"reload", NULL, 0, 0, 0, command_reload},
     {"upgrade", NULL, 0, 0, PROGRAM, command_upgrade},
@@ -581,6 +629,8 @@ static int run(struct session *session)
         used |= KEY;
     if (options->binary != NULL || options->force)
         used |= PROGRAM;
+    if (options->end_associations)
+        used |= END;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         size_t words = commands[i].second == NULL ? 1 : 2;
         if (session->word_count < words || strcmp(session->words[0], commands[i].first) != 0 ||
@@ -607,7 +657,19 @@ static json_int_t parse_limit(const char *text)
     return value;
 }
 
-enum { JSON = 256, IDENTITY_OPTION, LIMIT_OPTION, KEY_FILE, AE_ID, CSE_ID, EXPIRES, BINARY, FORCE, VERSION };
+enum {
+    JSON = 256,
+    IDENTITY_OPTION,
+    LIMIT_OPTION,
+    KEY_FILE,
+    AE_ID,
+    CSE_ID,
+    EXPIRES,
+    BINARY,
+    FORCE,
+    END_ASSOCIATIONS,
+    VERSION
+};
 
 static void take_ae_id(struct options *options, const char *text)
 {
@@ -651,6 +713,9 @@ static void take_option(struct options *options, int option)
     case FORCE:
         options->force = true;
         break;
+    case END_ASSOCIATIONS:
+        options->end_associations = true;
+        break;
     case 'h':
         (void)fputs(usage_text, stdout);
         exit(EXIT_SUCCESS);
@@ -675,6 +740,7 @@ int main(int argc, char **argv)
         {"expires", required_argument, NULL, EXPIRES},
         {"binary", required_argument, NULL, BINARY},
         {"force", no_argument, NULL, FORCE},
+        {"end-associations", no_argument, NULL, END_ASSOCIATIONS},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, VERSION},
         {NULL, 0, NULL, 0},

@@ -406,7 +406,7 @@ static void take_key(struct remote *remote, struct entry *entry, const struct te
         refusal = REMOTE_KEY;
     }
     remote->counters.refused[refusal]++;
-    log_sampled(&sample, LOG_LEVEL_WARNING, "resolver: the answer of %s for %s is not used: %s (docs/errors.md)",
+    log_sampled(&sample, LOG_LEVEL_WARNING, "resolver: the answer of %s for %s is not used: %s (docs/metrics.md)",
                 entry->tef->name, entry->identity, remote_refusal_name((enum remote_refusal)refusal));
     become_negative(remote, entry, now);
 }
