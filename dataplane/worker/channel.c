@@ -190,18 +190,23 @@ static int channel_sweep(struct worker *worker, const char *credential_id, enum 
     return SAGATE_OK;
 }
 
+static bool is_key_of_control(enum framework framework)
+{
+    return framework == FRAMEWORK_PSK || framework == FRAMEWORK_MAF;
+}
+
 // The Credential-ID of an item whose key is one of control's; empty: it has none.
 static struct slice credential_of(struct worker *worker, const struct lifetime_item *item)
 {
     struct plane_packed packed = {0};
     if (item->association == NULL) {
         bool psk = plane_packed_principal(store_principal(worker->store, item->slot), &packed) &&
-                   packed.framework == FRAMEWORK_PSK;
+                   is_key_of_control(packed.framework);
         return psk ? packed.credential_id : packed_none;
     }
     const struct principal *principal = item->association->device.principal;
-    return principal != NULL && item->association->framework == FRAMEWORK_PSK ? slice_text(principal->credential_id)
-                                                                              : packed_none;
+    return principal != NULL && is_key_of_control(item->association->framework) ? slice_text(principal->credential_id)
+                                                                                : packed_none;
 }
 
 // Asks about the identities of all associations again, in pieces, and never more at a time than control can take.

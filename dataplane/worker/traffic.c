@@ -365,8 +365,10 @@ void traffic_establish(struct pending *pending)
                proof != SAGATE_OK ? STAT_HANDSHAKES_FAILED_CERTIFICATE : STAT_HANDSHAKES_FAILED_CREDENTIAL);
         return;
     }
-    struct association *association = stream ? lifetime_stream(pending, framework, principal, record)
-                                             : lifetime_datagrams(pending, framework, principal, record);
+    // Whose the key is, provisioned or a MAF's, only its principal tells.
+    enum framework proven = framework == FRAMEWORK_PSK ? principal->framework : framework;
+    struct association *association = stream ? lifetime_stream(pending, proven, principal, record)
+                                             : lifetime_datagrams(pending, proven, principal, record);
     if (association == NULL) {
         refuse(pending, principal, record, STAT_HANDSHAKES_FAILED_GONE);
         return;
