@@ -387,8 +387,10 @@ static void expire(struct tef_client *client, struct request *request)
     int result = SAGATE_ETIMEOUT;
     if (link == NULL && !any_open(client))
         result = client->last_failure != SAGATE_OK ? client->last_failure : SAGATE_EUNAVAILABLE;
-    client_note(client, result == SAGATE_ETIMEOUT ? "no answer within %u ms" : "no connection within %u ms",
-                client->settings.timeout_ms);
+    if (result == SAGATE_ETIMEOUT)
+        client_note(client, "no answer within %u ms", client->settings.timeout_ms);
+    else if (client->last_failure == SAGATE_OK) // else the cause is noted already
+        client_note(client, "no connection within %u ms", client->settings.timeout_ms);
     client_finish(client, request, result, NULL);
     // Answers come in order: what stands behind the one that does not come goes to another connection.
     if (link != NULL)
