@@ -109,6 +109,7 @@ static bool receive(struct tef_channel *channel)
     char why[TEF_ERROR_MAX] = "";
     bool write, gone = false;
     int n = 1;
+    // cppcheck-suppress autoVariables; it is taken back before the end, where the channel is still there
     channel->gone = &gone;
     // A bound, so that other channels have their turn; the library may hold bytes for which no event comes.
     for (unsigned i = 0; n > 0 && !gone && i < READS; i++) {

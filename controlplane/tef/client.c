@@ -172,6 +172,7 @@ static void drop(struct link *link)
     tef_channel_free(link->channel);
     secret_free(link->response);
     while ((request = TAILQ_LAST(&link->sent, requests)) != NULL)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself out of the list, through tqe_prev
         put_back(client, request);
     free(link);
     kick(client);
@@ -517,8 +518,10 @@ void tef_client_free(struct tef_client *client)
     struct request *request;
     client->ending = true;
     while ((request = TAILQ_FIRST(&client->all)) != NULL)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself out of the list, through tqe_prev
         client_finish(client, request, SAGATE_EUNAVAILABLE, NULL);
     while (!TAILQ_EMPTY(&client->links))
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself out of the list, through tqe_prev
         drop(TAILQ_FIRST(&client->links));
     registration_end(client);
     if (client->kick != NULL)
