@@ -301,8 +301,6 @@ static void established(struct connection *connection)
         return;
     }
     counts->handshakes[framework == FRAMEWORK_PSK ? COUNTS_PSK : COUNTS_CERTIFICATE]++;
-    const struct timeval idle = {.tv_sec = (time_t)connection->server->settings->limits.idle_seconds};
-    bufferevent_set_timeouts(connection->socket, &idle, &idle);
     (void)event_del(connection->timer);
     pump(connection);
 }
@@ -367,7 +365,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     if (connection->record == NULL) {
-        connection->server->counts->handshakes[COUNTS_FAILED]++;
+        connection->server->counts->handshakes[COUNTS_FAILED] += connection->ending ? 0 : 1;
         connection->dead = true;
     } else {
         send_due(connection);
@@ -393,6 +391,7 @@ void connection_new(struct server *server, size_t function, evutil_socket_t fd)
     server->counts->connections++;
     message_init(&connection->message);
     const struct handshake_sink sink = {.send = send_bytes, .context = connection};
+    const struct timeval idle = {.tv_sec = (time_t)server->settings->limits.idle_seconds};
     const struct timeval deadline = {.tv_sec = (time_t)server->settings->limits.handshake_seconds};
     connection->socket = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
     if (connection->socket == NULL)
@@ -403,6 +402,7 @@ void connection_new(struct server *server, size_t function, evutil_socket_t fd)
         connection_free(connection);
         return;
     }
+    bufferevent_set_timeouts(connection->socket, &idle, &idle);
     bufferevent_setcb(connection->socket, on_read, on_written, on_event, connection);
     (void)bufferevent_enable(connection->socket, EV_READ | EV_WRITE);
 }

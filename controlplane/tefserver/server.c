@@ -76,7 +76,8 @@ static bool add_function(struct offer *offer, const struct settings_function *fu
         listener->certificate_count = 1;
         listener->certificates = &offer->numbers[at];
         offer->files.chain[at] = read_pem(function->chain_file, why);
-        offer->files.key[at] = offer->files.chain[at].len == 0 ? (struct slice){0} : read_pem(function->key_file, why);
+        if (offer->files.chain[at].len > 0)
+            offer->files.key[at] = read_pem(function->key_file, why);
         if (offer->files.key[at].len == 0)
             return false;
     }

@@ -31,7 +31,7 @@ enum { SCHEMA_VERSION = 1, BUSY_MS = 5000, NONCE = 12, TAG = 16, SEALED_MAX = NO
     X(CLIENT_REMOVE_KEYS, "DELETE FROM keys WHERE source_id = ?1")                                                  \
     X(CLIENT_REMOVE_REGISTRATIONS, "DELETE FROM registrations WHERE client_id = ?1")                                \
     X(CLIENT_BY_ID, "SELECT " CLIENT ", psk FROM clients WHERE id = ?1")                                            \
-    X(CLIENT_BY_NAME, "SELECT " CLIENT ", psk FROM clients WHERE name = ?1 COLLATE NOCASE")                         \
+    X(CLIENT_BY_NAME, "SELECT " CLIENT ", psk FROM clients WHERE name = ?1")                                        \
     X(CLIENT_BY_IDENTITY, "SELECT " CLIENT ", psk FROM clients WHERE psk_identity = ?1")                            \
     X(CLIENT_ALL, "SELECT " CLIENT " FROM clients ORDER BY id")                                                     \
     X(REGISTRATION_PUT, "INSERT OR REPLACE INTO registrations (kind, id, client_id, admin_fqdn, labels, "           \
@@ -68,8 +68,7 @@ static const char *const statement_texts[] = {
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS proof (one INTEGER PRIMARY KEY CHECK (one = 1), value BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS clients (id TEXT PRIMARY KEY, psk_identity TEXT UNIQUE, admins TEXT NOT NULL,"
-    " target_any INTEGER NOT NULL, name TEXT NOT NULL, psk BLOB) WITHOUT ROWID;"
-    "CREATE INDEX IF NOT EXISTS clients_by_name ON clients (name COLLATE NOCASE);"
+    " target_any INTEGER NOT NULL, name TEXT NOT NULL UNIQUE COLLATE NOCASE, psk BLOB) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS registrations (kind INTEGER NOT NULL, id TEXT NOT NULL, client_id TEXT NOT NULL,"
     " admin_fqdn TEXT NOT NULL, labels TEXT NOT NULL, expires_at INTEGER NOT NULL, PRIMARY KEY (kind, id))"
     " WITHOUT ROWID;"
