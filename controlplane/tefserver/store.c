@@ -484,7 +484,7 @@ int tef_store_key_add(struct tef_store *store, enum tef_kind kind, const struct 
     uint8_t sealed[SEALED_MAX];
     size_t len = 0;
     const struct tef_key *k = &key->key;
-    int result = seal(store, place, place_of(place, "key", kind, k->relative_key_id), slice_of(k->key, k->key_len),
+    int result = seal(store, place, place_of(place, "key", (int)kind, k->relative_key_id), slice_of(k->key, k->key_len),
                       sealed, &len);
     if (result != SAGATE_OK)
         return result;
@@ -541,7 +541,7 @@ int tef_store_key_find(struct tef_store *store, enum tef_kind kind, struct slice
     int result = row(statement);
     if (result == SAGATE_OK) {
         (void)read_key(statement, key);
-        result = unseal(store, place, place_of(place, "key", kind, key->key.relative_key_id), blob(statement, 8),
+        result = unseal(store, place, place_of(place, "key", (int)kind, key->key.relative_key_id), blob(statement, 8),
                         key->key.key, &key->key.key_len);
     }
     return finish(statement, result);
