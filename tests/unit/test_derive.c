@@ -4,6 +4,7 @@
 #include "common/error.h"
 #include "tests/unit/unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static uint8_t ke[DERIVE_KEY];
@@ -66,3 +67,11 @@ static void targets(void)
         CU_ASSERT_EQUAL(derive_target_fqdn(slice_text(wrong[i]), out, sizeof out), SAGATE_EINVAL);
 }
 
+static const struct unit_test tests[] = {
+    {"vectors", vectors},
+    {"split", split},
+    {"bad arguments", bad_arguments},
+    {"targets", targets},
+};
+
+UNIT_MAIN("derive", tests)
