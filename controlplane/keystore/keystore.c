@@ -139,11 +139,11 @@ static int load_keyring(const char *description, uint8_t **key, size_t *len, cha
     for (size_t i = 0; id < 0 && i < sizeof rings / sizeof *rings; i++)
         id = syscall(SYS_keyctl, KEYCTL_SEARCH, rings[i], "user", description, 0);
     if (id < 0) {
-        int result = errno == ENOKEY                     ? SAGATE_ENOTFOUND
-                     : errno == EACCES || errno == EPERM ? SAGATE_EPERM
-                                                         : SAGATE_ESYS;
-        (void)snprintf(why, KEYSTORE_ERROR_MAX, "cannot find the key in the kernel keyring: %s", strerror(errno));
-        return errno == ENOSYS ? SAGATE_EUNSUPPORTED : result;
+        int error = errno;
+        (void)snprintf(why, KEYSTORE_ERROR_MAX, "cannot find the key in the kernel keyring: %s", strerror(error));
+        if (error == ENOSYS)
+            return SAGATE_EUNSUPPORTED;
+        return error == ENOKEY ? SAGATE_ENOTFOUND : error == EACCES || error == EPERM ? SAGATE_EPERM : SAGATE_ESYS;
     }
     got = syscall(SYS_keyctl, KEYCTL_READ, id, bytes, sizeof bytes);
     int result;

@@ -5,6 +5,7 @@
 #include "controlplane/keystore/keystore.h"
 #include "tests/unit/unit.h"
 
+#include <linux/keyctl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -70,8 +71,7 @@ static void keyring(void)
     char why[KEYSTORE_ERROR_MAX];
     uint8_t *key = NULL;
     size_t len = 0;
-    // -2: KEY_SPEC_PROCESS_KEYRING is not searched from the session, so the key goes into the session's (-3).
-    long id = syscall(SYS_add_key, "user", "sagate-test", "0123456789abcdef", 16, -3);
+    long id = syscall(SYS_add_key, "user", "sagate-test", "0123456789abcdef", 16, KEY_SPEC_SESSION_KEYRING);
     if (id < 0) {
         (void)puts("skipped: no kernel keyring here");
         return;
@@ -79,6 +79,7 @@ static void keyring(void)
     CU_ASSERT_EQUAL(keystore_load("keyring:sagate-test", NULL, &key, &len, why), SAGATE_OK);
     CU_ASSERT_EQUAL(len, 16);
     secret_free(key);
+    CU_ASSERT_EQUAL(syscall(SYS_keyctl, KEYCTL_REVOKE, id), 0);
     CU_ASSERT_EQUAL(keystore_load("keyring:sagate-none", NULL, &key, &len, why), SAGATE_ENOTFOUND);
 }
 
