@@ -2,7 +2,7 @@
 // that is a CoAP message of the same token.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/tefserver/coap.h"
-#include "tests/unit/tef_rig.h"
+#include "tests/unit/tefserver_rig.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 // What the tests of sagate-tef share: settings, a store in memory with three clients, and requests as text.
 // SPDX-License-Identifier: GPL-3.0-or-later
-#ifndef SAGATE_TESTS_UNIT_TEF_RIG_H
-#define SAGATE_TESTS_UNIT_TEF_RIG_H
+#ifndef SAGATE_TESTS_UNIT_TEFSERVER_RIG_H
+#define SAGATE_TESTS_UNIT_TEFSERVER_RIG_H
 
 #include "common/derive.h"
 #include "common/error.h"
