@@ -71,7 +71,7 @@ static int send_to_peer(void *context, const uint8_t *data, size_t len)
     return send_to(association->datagram, &association->address, data, len);
 }
 
-// The key is at most 1 of BUCKETS lists of at most limits.connections members in all.
+// By port alone: a list is at most limits.connections long, and only who sent a cookie back is in it.
 static struct association **bucket_of(struct datagram *datagram, const struct address *address)
 {
     unsigned port = address->any.sa_family == AF_INET ? address->v4.sin_port : address->v6.sin6_port;
@@ -363,8 +363,11 @@ void datagram_free(struct datagram *datagram)
     if (datagram == NULL)
         return;
     for (size_t i = 0; i < BUCKETS; i++) {
-        while (datagram->buckets[i] != NULL)
-            association_free(datagram->buckets[i]);
+        struct association *next;
+        for (struct association *at = datagram->buckets[i]; at != NULL; at = next) {
+            next = at->next;
+            association_free(at);
+        }
     }
     if (datagram->readable != NULL)
         event_free(datagram->readable);
