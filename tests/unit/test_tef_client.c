@@ -2,7 +2,7 @@
 // connections, wrong credentials, registration.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
-#include "tests/unit/tef_client_rig.h"
+#include "tests/unit/tef_rig.h"
 #include "tests/unit/tls_certificates.h"
 #include "tests/unit/unit.h"
 

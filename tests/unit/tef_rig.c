@@ -1,6 +1,6 @@
 // The TEF for tests: wolfSSL servers at the other ends of socket pairs.
 // SPDX-License-Identifier: GPL-3.0-or-later
-#include "tests/unit/tef_client_rig.h"
+#include "tests/unit/tef_rig.h"
 
 #include "common/clock.h"
 #include "common/error.h"
