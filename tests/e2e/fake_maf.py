@@ -167,8 +167,9 @@ class FakeMaf:
         name = path.rpartition("/")[2].partition("?")[0]
         behaviour = self.of.get(name, self.behaviour)
         rqi = headers.get("x-m2m-ri", "")
-        if behaviour == "slow":
-            time.sleep(self.slow_seconds)
+        end = time.monotonic() + self.slow_seconds
+        while self.of.get(name, self.behaviour) == "slow" and time.monotonic() < end:
+            time.sleep(0.05)
         status, rsc, what = ANSWERS.get(behaviour, ANSWERS["good"])
         body = what if isinstance(what, bytes) else b"{}" if what is None else self._registration(name, what)
         head = (f"HTTP/1.1 {status} Scripted\r\nX-M2M-RSC: {rsc}\r\nX-M2M-RI: {rqi}\r\n"

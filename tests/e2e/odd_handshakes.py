@@ -29,7 +29,8 @@ def _openssl(t, s, kind, identity, key):
         ["-cipher", "PSK-AES128-GCM-SHA256:@SECLEVEL=0"]
     done = t.run(argv, SECONDS, input=b"Q\n")
     said = done.stderr + done.stdout
-    return CONNECTED if re.search(rb"^(New|Reused), (D?TLSv1|SSLv)", said, re.M) else _alert(said, done)
+    good = done.returncode == 0 and not re.search(rb"^New, \(NONE\)", said, re.M)
+    return CONNECTED if good else _alert(said, done)
 
 
 def _wolfssl(t, s, kind, identity, key):
