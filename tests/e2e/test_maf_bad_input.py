@@ -58,7 +58,9 @@ def grown(s, before):
 
 def rows_about_failure(rows):
     """Those that an operator would look at: not how much was asked, but what went wrong."""
-    return {row for row in rows if not re.search(r"asked|requests|hits|found\b|connect", str(row)) or "not_found" in str(row)}
+    bad = {"not_found", "failed", "deadline", "overflow", "malformed", "malformed_identity", "unknown_fqdn"}
+    return {(name, labels) for name, labels in rows
+            if name.endswith("_refused_total") or bad & {value for _, value in labels}}
 
 
 def wrong_key_endings(t, s):
@@ -103,7 +105,7 @@ def bad_answer(t, s, maf, behaviour, endings, kinds):
         check(maf.key(name) not in s.process.log(), "the key is in the log")
     if not rows_about_failure(grown(s, before)):
         wrong.append(f"{behaviour}: no counter tells of it: {grown(s, before)}")
-    if not re.search(r"^\S+ (?:warning|info|error) .*\bMAF\b", s.process.log()[log:], re.M):
+    if not re.search(r"^\S+ (?:warning|info|error) control: .*\b(?:MAF|maf)\b", s.process.log()[log:], re.M):
         wrong.append(f"{behaviour}: no line of the log tells of it: {s.process.log()[log:]}")
     return wrong
 
