@@ -21,7 +21,8 @@ static const struct coap_token token = {.len = 2, .bytes = {7, 8}};
 static int parse(const char *line, struct options *out, char why[256])
 {
     static char words[1024];
-    char *argv[64] = {"sagate-device"};
+    static char name[] = "sagate-device";
+    char *argv[64] = {name};
     int argc = 1;
     (void)snprintf(words, sizeof words, "%s", line);
     for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " "))
