@@ -13,6 +13,11 @@ const char *framework_name(enum framework framework)
     return (size_t)framework < sizeof names / sizeof *names ? names[framework] : "none";
 }
 
+bool framework_has_key(enum framework framework)
+{
+    return framework == FRAMEWORK_PSK || framework == FRAMEWORK_MAF || framework == FRAMEWORK_GBA;
+}
+
 struct principal *principal_new(enum framework framework, struct slice credential_id, struct slice cse_id)
 {
     struct principal *principal = calloc(1, sizeof *principal);

@@ -5,6 +5,7 @@
 
 #include "common/slice.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,9 @@ enum framework { FRAMEWORK_NONE, FRAMEWORK_PSK, FRAMEWORK_CERTIFICATE, FRAMEWORK
 
 // "none", "psk", "certificate", "maf", "gba".
 const char *framework_name(enum framework framework);
+
+// True where the proof was a key that the control plane gave: provisioned, of a MAF, or of GBA.
+bool framework_has_key(enum framework framework);
 
 enum { PRINCIPAL_AES_MAX = 256 };
 

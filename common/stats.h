@@ -14,6 +14,7 @@
     X(HANDSHAKES_OK_PSK, "handshakes_total", "result=\"ok\",framework=\"psk\"", "counter",                             \
       "Handshakes ended, by result and framework")                                                                     \
     X(HANDSHAKES_OK_NONE, "handshakes_total", "result=\"ok\",framework=\"none\"", "counter", "")                       \
+    X(HANDSHAKES_OK_MAF, "handshakes_total", "result=\"ok\",framework=\"maf\"", "counter", "")                         \
     X(HANDSHAKES_OK_CERTIFICATE, "handshakes_total", "result=\"ok\",framework=\"certificate\"", "counter", "")         \
     X(HANDSHAKES_FAILED_CREDENTIAL, "handshakes_total", "result=\"credential\",framework=\"psk\"", "counter", "")      \
     X(HANDSHAKES_FAILED_CERTIFICATE, "handshakes_total", "result=\"credential\",framework=\"certificate\"", "counter", \

@@ -1,12 +1,13 @@
-// sagate-perf-instructions: what one worker does for CoAP requests, over the io driver in memory, so that instructions
-// can be counted: devices with DTLS 1.2 PSK and a Connection ID ask, a CSE answers, again and again.
+// sagate-perf-instructions: what one worker does for CoAP requests or for handshakes, over the io driver in memory, so
+// that instructions can be counted: devices with DTLS 1.2 PSK and a Connection ID ask and a CSE answers, or devices
+// come one after the other, each with a cookie exchange and a handshake.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "tests/unit/worker_rig.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DEVICES = 32, REQUESTS_DEFAULT = 20000, WARM_UP = 20000 };
+enum { DEVICES = 32, HANDSHAKES_MAX = 20000, TIMES_DEFAULT = 20000, WARM_UP = 20000 };
 
 // The smallest record of exchanges, so that it is full after the warm-up and its oldest entries make room.
 #define LIMITS  "coap_exchange_bytes = 1048576"
@@ -32,15 +33,27 @@ void measured(void)
     (void)worker_round(scene.worker, 0);
 }
 
-static void open_devices(void)
+static struct scene_device *establish(unsigned number)
 {
     char identity[32];
-    scene_open(LIMITS);
-    for (unsigned i = 0; i < DEVICES; i++) {
-        (void)snprintf(identity, sizeof identity, "dev%u", i);
-        devices[i] = scene_dtls_with_cid(identity, false, slice_of("", 0), "192.0.2.1", (uint16_t)(40000 + i));
-        must(scene_establish(devices[i]), "a handshake fails");
+    (void)snprintf(identity, sizeof identity, "dev%u", number % DEVICES);
+    struct scene_device *device =
+        scene_dtls_with_cid(identity, false, slice_of("", 0), "192.0.2.1", (uint16_t)(20000 + number));
+    must(scene_establish(device), "a handshake fails");
+    return device;
+}
+
+static void count_handshakes(unsigned handshakes)
+{
+    must(handshakes <= HANDSHAKES_MAX, "too many handshakes");
+    for (unsigned i = 0; i < handshakes; i++) {
+        // Its association stays; the scene's place for it is the next device's.
+        struct scene_device *device = establish(i);
+        scene_drop(device);
+        tls_client_free(device->client);
+        scene.device_count--;
     }
+    (void)printf("%u handshakes\n", handshakes);
 }
 
 static void ask(void)
@@ -120,13 +133,28 @@ static void warm(void)
     (void)worker_round(scene.worker, 0);
 }
 
-int main(int argc, char **argv)
+static void count_requests(size_t requests)
 {
-    size_t requests = argc > 1 ? strtoul(argv[1], NULL, 10) : REQUESTS_DEFAULT;
-    open_devices();
+    for (unsigned i = 0; i < DEVICES; i++)
+        devices[i] = establish(i);
     run(WARM_UP, warm);
     run(requests, measured);
     (void)printf("%zu requests\n", answered);
+}
+
+int main(int argc, char **argv)
+{
+    bool handshakes = argc > 1 && strcmp(argv[1], "handshakes") == 0;
+    size_t times = argc > 2 ? strtoul(argv[2], NULL, 10) : TIMES_DEFAULT;
+    if (argc > 3 || (argc > 1 && !handshakes && strcmp(argv[1], "requests") != 0)) {
+        (void)fprintf(stderr, "usage: sagate-perf-instructions [requests|handshakes [NUMBER]]\n");
+        return EXIT_FAILURE;
+    }
+    scene_open(LIMITS);
+    if (handshakes)
+        count_handshakes((unsigned)times);
+    else
+        count_requests(times);
     scene_close();
     return 0;
 }

@@ -1,6 +1,8 @@
 // Cross checks: what is wrong between settings that are each well-formed.
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
 #include "controlplane/config/tables.h"
+#include "controlplane/keystore/keystore.h"
 
 #include <string.h>
 
@@ -220,6 +222,101 @@ static void check_limits(struct tree *tree, const struct config *config)
                       limits->http_body_buffer_bytes, limits->http_body_bytes);
 }
 
+// Whether a text was given, be it a wrong one: one error is enough for it.
+static bool given(const config_setting_t *group, const char *name)
+{
+    const config_setting_t *setting = config_setting_get_member(group, name);
+    return setting != NULL && !same(config_setting_get_string(setting), "");
+}
+
+static void check_tef_credential(struct tree *tree, const config_setting_t *at, const struct config_tef *tef)
+{
+    const char *what = tef->kind == TEF_MAF ? "MAF" : "MEF";
+    bool identity = given(at, "psk_identity"), psk = given(at, "psk"), certificate = given(at, "certificate");
+    if (!identity && !psk && !certificate)
+        tree_complain(tree, at, NULL,
+                      "sagate has no credential towards this %s; expected psk_identity and psk, or certificate", what);
+    else if (certificate && (identity || psk))
+        tree_complain(tree, at, "certificate", "there is a pre-shared key too; expected one of the two");
+    else if (identity != psk)
+        tree_complain(tree, at, identity ? "psk" : "psk_identity", "missing; expected it beside '%s'",
+                      identity ? "psk_identity" : "psk");
+    else if (certificate && !has(at, "trust_anchors"))
+        tree_complain(tree, at, "certificate",
+                      "the certificate of the %s cannot be verified; expected 'trust_anchors' beside it", what);
+    else if (!certificate && has(at, "trust_anchors"))
+        tree_complain(tree, at, "trust_anchors", "means nothing with a pre-shared key; leave it out");
+}
+
+static void check_tef_key(struct tree *tree, const config_setting_t *at, const struct config *config,
+                          const struct config_tef *tef)
+{
+    char why[KEYSTORE_ERROR_MAX];
+    enum keystore_home home;
+    unsigned least = config->minimum_protection_level.tef_keys;
+    if (tef->psk == NULL || tef->psk[0] == '\0')
+        return;
+    if (keystore_parse(tef->psk, &home, why) != SAGATE_OK)
+        tree_complain(tree, at, "psk", "%s", why);
+    else if (keystore_level(home) < least)
+        tree_complain(tree, at, "psk",
+                      "a key in a %s has protection level %u, expected a home of at least level %u "
+                      "(minimum_protection_level.tef_keys)",
+                      keystore_home_name(home), keystore_level(home), least);
+}
+
+static void check_tef(struct tree *tree, const config_setting_t *at, const struct config *config,
+                      const struct config_tef *tef)
+{
+    const config_setting_t *profile = config_setting_get_member(at, "profile");
+    check_tef_credential(tree, at, tef);
+    check_tef_key(tree, at, config, tef);
+    if (tef->admin_checked && !given(at, "admin_fqdn"))
+        tree_complain(tree, at, "admin_checked", "nothing to compare with; expected 'admin_fqdn' beside it");
+    else if (tef->register_client && !given(at, "admin_fqdn"))
+        tree_complain(tree, at, "admin_fqdn",
+                      "missing; a client registers for an administrating stakeholder (TS-0003 8.8.2.3): expected the "
+                      "host name of one, or register = false");
+    if (tef->kind == TEF_MAF && profile != NULL && has(profile, "method"))
+        tree_complain(tree, profile, "method", "means nothing for a MAF; leave it out");
+}
+
+static void check_tefs(struct tree *tree, const struct config *config)
+{
+    for (size_t i = 0; i < config->tef_count; i++) {
+        struct config_tef_place place = config_tef_place(config, i);
+        const config_setting_t *at = element(tree, place.list, place.index);
+        if (!config_setting_is_group(at))
+            continue;
+        check_tef(tree, at, config, &config->tefs[i]);
+        for (size_t k = 0; k < i; k++) {
+            struct config_tef_place earlier = config_tef_place(config, k);
+            if (same(config->tefs[i].name, config->tefs[k].name))
+                repeated(tree, at, earlier.list, config->tefs[i].name, earlier.index);
+            if (same(config->tefs[i].fqdn, config->tefs[k].fqdn))
+                tree_complain(tree, at, "fqdn", "\"%s\" is the name of %s[%zu] too; expected a name of its own",
+                              config->tefs[i].fqdn, earlier.list, earlier.index);
+        }
+    }
+}
+
+// Kpsa and the private keys of certificates are in files.
+static void check_protection(struct tree *tree, const struct config *config)
+{
+    const struct config_protection *least = &config->minimum_protection_level;
+    unsigned level = keystore_level(KEYSTORE_FILE);
+    if (least->credentials > level && config->credentials_file != NULL && config->credentials_file[0] != '\0')
+        tree_complain(tree, config_root_setting(&tree->tree), "credentials_file",
+                      "keys in a file have protection level %u, expected a home of at least level %u "
+                      "(minimum_protection_level.credentials), or \"\" for no file",
+                      level, least->credentials);
+    for (size_t i = 0; i < config->certificate_count && least->private_keys > level; i++)
+        tree_complain(tree, element(tree, "certificates", i), "key_file",
+                      "a key in a file has protection level %u, expected a home of at least level %u "
+                      "(minimum_protection_level.private_keys)",
+                      level, least->private_keys);
+}
+
 void config_check_tree(struct tree *tree, const struct config *config)
 {
     const config_setting_t *root = config_root_setting(&tree->tree);
@@ -229,6 +326,8 @@ void config_check_tree(struct tree *tree, const struct config *config)
     check_listeners(tree, config);
     check_upstreams(tree, config);
     check_limits(tree, config);
+    check_tefs(tree, config);
+    check_protection(tree, config);
     // A longer path does not fit in struct sockaddr_un.
     if (config->control_socket != NULL && strlen(config->control_socket) > 107)
         tree_complain(tree, control == NULL ? root : control, "socket",

@@ -114,6 +114,13 @@ void config_free(struct config *config)
         free(config->listeners[i].release_version_default);
     }
     free(config->listeners);
+    for (size_t i = 0; i < config->tef_count; i++) {
+        struct raw_tef raw = {.tef = config->tefs[i]};
+        free(raw.tef.trust_anchors);
+        tree_release(&table_profile, &raw.tef.profile);
+        tree_release(&table_tef, &raw);
+    }
+    free(config->tefs);
     free(config->credentials_file);
     free(config->control_socket);
     free(config->control_socket_group);

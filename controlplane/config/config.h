@@ -198,7 +198,7 @@ struct config {
     mode_t control_socket_mode;
     char *control_socket_group; // "" keeps the caller's
     struct address metrics;     // len 0: no metrics listener
-    char *text;                 // the whole configuration without @include, for the other processes
+    char *text;                 // the whole configuration without @include, for the control process
 };
 
 // Where errors go: one complete line each ("FILE:LINE: setting 'a.b': what is wrong, what was expected").
@@ -216,10 +216,21 @@ int config_load(const char *path, struct config **config, struct config_errors *
 // The same from the text that config.text of another process holds (checked again: it crosses a process boundary).
 int config_parse(const char *text, struct config **config, struct config_errors *errors);
 
+// The same text without MAFs and MEFs, for the data process, which has nothing to do with them: a reference to a key
+// may hold the PIN of a token. To wipe and free; NULL when memory is short.
+char *config_text_for_data(const struct config *config);
+
 // Gives `config` the values of `running` for what only a new start changes: process.workers, user, control_user,
 // state_directory, lock_memory, limits.associations and limits.connection_id_bytes; its text follows. 1 when one of
 // them was different, 0 when none was, SAGATE_ENOMEM (then config_free is all that may be done with it).
 int config_keep_fixed(struct config *config, const struct config *running);
+
+// Where a TEF stands in the file, for messages; in config.tefs the MAFs come first.
+struct config_tef_place {
+    const char *list; // "mafs" or "mefs"
+    size_t index;     // in it
+};
+struct config_tef_place config_tef_place(const struct config *config, size_t tef);
 
 void config_free(struct config *config); // zeroises secrets; NULL is allowed
 

@@ -1,6 +1,8 @@
 // What a configuration would do, for people.
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/error.h"
 #include "controlplane/config/tables.h"
+#include "controlplane/keystore/keystore.h"
 
 static const char *version_name(enum config_tls_version version)
 {
@@ -158,6 +160,53 @@ static void describe_upstream(struct text *out, const struct config_upstream *up
     }
 }
 
+static void describe_tef(struct text *out, const struct config *config, const struct config_tef *tef)
+{
+    char address[ADDRESS_TEXT_MAX], why[KEYSTORE_ERROR_MAX];
+    enum keystore_home home;
+    text_add(out, "\n%s %s: %s at %s over %s, for upstream %s\n", tef->kind == TEF_MAF ? "MAF" : "MEF", tef->name,
+             tef->fqdn, address_format(&tef->address, address), tef->coap ? "CoAP and DTLS" : "HTTP and TLS",
+             config->upstreams[tef->upstream].name);
+    if (tef->psk_identity[0] == '\0') {
+        text_add(out, "  credential: certificate %s; the %s is verified with",
+                 config->certificates[tef->certificate].name, tef->kind == TEF_MAF ? "MAF" : "MEF");
+        for (size_t i = 0; i < tef->trust_anchor_count; i++)
+            text_add(out, "%s %s", i == 0 ? "" : ",", config->trust_anchors[tef->trust_anchors[i]].name);
+        text_add(out, "\n");
+    } else if (keystore_parse(tef->psk, &home, why) == SAGATE_OK) {
+        text_add(out, "  credential: pre-shared key of %s from a %s (protection level %u)\n", tef->psk_identity,
+                 keystore_home_name(home), keystore_level(home));
+    }
+    if (tef->register_client)
+        text_add(out, "  registers for %s, for %u s each time\n", tef->admin_fqdn, tef->registration_seconds);
+    text_add(out, "  an answer must name%s%s%s; the PSK is %s of the key\n",
+             tef->admin_checked ? " this administrator and" : "", tef->targets_required ? " targets, among them" : "",
+             tef->targets_required ? " us" : " us, if it names targets",
+             tef->first_half ? "the first half" : "the whole");
+    text_add(out, "  at most %u connections with %u requests on each, %u ms for one\n", tef->connections,
+             tef->requests_per_connection, tef->timeout_milliseconds);
+    const struct tef_profile *profile = &tef->profile;
+    text_add(out, "  registrations at %s, keys at %s%s\n", profile->registration_path,
+             profile->key_path[0] == '\0' ? profile->registration_path : profile->key_path,
+             profile->method == TEF_METHOD_FETCH_CREDENTIALS ? ", fetched by fetchCredentials" : "");
+}
+
+static void describe_resolver(struct text *out, const struct config *config)
+{
+    const struct config_resolver *resolver = &config->resolver;
+    const struct config_protection *least = &config->minimum_protection_level;
+    if (config->tef_count > 0)
+        text_add(
+            out,
+            "\nidentities of MAFs and MEFs: %u asked for at once (%u ms each), %u held; a key for at most %u s, an "
+            "unknown one for %u s\n",
+            resolver->waiting, resolver->deadline_milliseconds, resolver->cached, resolver->cache_seconds,
+            resolver->negative_seconds);
+    if (least->credentials > 0 || least->tef_keys > 0 || least->private_keys > 0)
+        text_add(out, "\nprotection levels, at least: credentials %u, keys towards MAFs and MEFs %u, private keys %u\n",
+                 least->credentials, least->tef_keys, least->private_keys);
+}
+
 char *config_describe(const struct config *config)
 {
     struct text out = {0};
@@ -166,5 +215,8 @@ char *config_describe(const struct config *config)
         describe_listener(&out, config, &config->listeners[i]);
     for (size_t i = 0; i < config->upstream_count; i++)
         describe_upstream(&out, &config->upstreams[i]);
+    for (size_t i = 0; i < config->tef_count; i++)
+        describe_tef(&out, config, &config->tefs[i]);
+    describe_resolver(&out, config);
     return text_take(&out);
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
 #include "controlplane/config/tables.h"
+#include "controlplane/keystore/keystore.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +34,12 @@ static unsigned online_cores(void)
     return count < 1 ? 1 : count > CONFIG_WORKERS_MAX ? CONFIG_WORKERS_MAX : (unsigned)count;
 }
 
+static void lower(char *text)
+{
+    for (char *c = text; c != NULL && *c != '\0'; c++)
+        *c = (char)(*c >= 'A' && *c <= 'Z' ? *c + ('a' - 'A') : *c);
+}
+
 static void read_certificates(struct tree *tree, const config_setting_t *root, struct config *config)
 {
     size_t count = tree_list(tree, root, "certificates", CONFIG_CERTIFICATES_MAX, false);
@@ -43,10 +50,8 @@ static void read_certificates(struct tree *tree, const config_setting_t *root, s
     for (size_t i = 0; i < count; i++) {
         struct config_certificate *certificate = &config->certificates[i];
         tree_read(tree, tree_element(tree, root, "certificates", i), &table_certificate, certificate, table_all);
-        for (size_t k = 0; k < certificate->server_name_count; k++) {
-            for (char *c = certificate->server_names[k]; c != NULL && *c != '\0'; c++)
-                *c = (char)(*c >= 'A' && *c <= 'Z' ? *c + ('a' - 'A') : *c);
-        }
+        for (size_t k = 0; k < certificate->server_name_count; k++)
+            lower(certificate->server_names[k]);
     }
 }
 
@@ -167,26 +172,45 @@ static void read_upstreams(struct tree *tree, const config_setting_t *root, stru
 }
 
 static void resolve_upstream(struct tree *tree, const config_setting_t *group, const struct config *config,
-                             struct raw_listener *raw)
+                             const char *wanted, size_t *upstream)
 {
     struct text known = {0};
     char shown[TREE_SHOWN_MAX];
-    if (raw->upstream == NULL)
+    if (wanted == NULL)
         return;
     for (size_t i = 0; i < config->upstream_count; i++) {
         const char *name = config->upstreams[i].name;
         if (name == NULL)
             continue;
-        if (strcmp(name, raw->upstream) == 0) {
-            raw->listener.upstream = i;
+        if (strcmp(name, wanted) == 0) {
+            *upstream = i;
             text_free(&known);
             return;
         }
         text_add(&known, "%s\"%s\"", known.len == 0 ? "" : ", ", name);
     }
-    tree_complain(tree, group, "upstream", "the upstream %s is not defined; defined: %s",
-                  tree_show(raw->upstream, shown), known.len == 0 ? "none" : known.data);
+    tree_complain(tree, group, "upstream", "the upstream %s is not defined; defined: %s", tree_show(wanted, shown),
+                  known.len == 0 ? "none" : known.data);
     text_free(&known);
+}
+
+// The index of a certificate or trust anchor by its name; SIZE_MAX: none.
+static size_t certificate_named(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->certificate_count; i++) {
+        if (config->certificates[i].name != NULL && strcmp(config->certificates[i].name, name) == 0)
+            return i;
+    }
+    return SIZE_MAX;
+}
+
+static size_t trust_anchor_named(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->trust_anchor_count; i++) {
+        if (config->trust_anchors[i].name != NULL && strcmp(config->trust_anchors[i].name, name) == 0)
+            return i;
+    }
+    return SIZE_MAX;
 }
 
 static void resolve_certificates(struct tree *tree, const config_setting_t *group, const struct config *config,
@@ -198,39 +222,32 @@ static void resolve_certificates(struct tree *tree, const config_setting_t *grou
     if (listener->certificates == NULL)
         return;
     for (size_t i = 0; i < raw->name_count; i++) {
-        size_t k = 0;
         const char *name = raw->names[i] == NULL ? "" : raw->names[i];
-        while (k < config->certificate_count &&
-               (config->certificates[k].name == NULL || strcmp(config->certificates[k].name, name) != 0))
-            k++;
-        if (k < config->certificate_count)
-            listener->certificates[listener->certificate_count++] = k;
+        size_t certificate = certificate_named(config, name);
+        if (certificate != SIZE_MAX)
+            listener->certificates[listener->certificate_count++] = certificate;
         else if (name[0] != '\0')
             tree_complain_at(tree, group, "certificates", i, "the certificate %s is not defined in 'certificates'",
                              tree_show(name, shown));
     }
 }
 
-static void resolve_trust_anchors(struct tree *tree, const config_setting_t *group, const struct config *config,
-                                  struct raw_listener *raw)
+// An array of indices, to free, of the anchors with these names.
+static size_t *resolve_trust_anchors(struct tree *tree, const config_setting_t *group, const struct config *config,
+                                     char *const *names, size_t name_count, size_t *count)
 {
-    struct config_listener *listener = &raw->listener;
     char shown[TREE_SHOWN_MAX];
-    listener->trust_anchors = allocate(tree, raw->anchor_count, sizeof *listener->trust_anchors);
-    if (listener->trust_anchors == NULL)
-        return;
-    for (size_t i = 0; i < raw->anchor_count; i++) {
-        size_t k = 0;
-        const char *name = raw->anchors[i] == NULL ? "" : raw->anchors[i];
-        while (k < config->trust_anchor_count &&
-               (config->trust_anchors[k].name == NULL || strcmp(config->trust_anchors[k].name, name) != 0))
-            k++;
-        if (k < config->trust_anchor_count)
-            listener->trust_anchors[listener->trust_anchor_count++] = k;
+    size_t *anchors = allocate(tree, name_count, sizeof *anchors);
+    for (size_t i = 0; anchors != NULL && i < name_count; i++) {
+        const char *name = names[i] == NULL ? "" : names[i];
+        size_t anchor = trust_anchor_named(config, name);
+        if (anchor != SIZE_MAX)
+            anchors[(*count)++] = anchor;
         else if (name[0] != '\0')
             tree_complain_at(tree, group, "trust_anchors", i, "the trust anchor %s is not defined in 'trust_anchors'",
                              tree_show(name, shown));
     }
+    return anchors;
 }
 
 static void free_names(char **names, size_t count)
@@ -255,9 +272,10 @@ static void read_listener(struct tree *tree, const config_setting_t *group, cons
             tree_complain(tree, group, "address",
                           "found the string %s, expected a numeric IPv4 or IPv6 address such as \"0.0.0.0\" or \"::\"",
                           tree_show(raw.host, shown));
-        resolve_upstream(tree, group, config, &raw);
+        resolve_upstream(tree, group, config, raw.upstream, &raw.listener.upstream);
         resolve_certificates(tree, group, config, &raw);
-        resolve_trust_anchors(tree, group, config, &raw);
+        raw.listener.trust_anchors =
+            resolve_trust_anchors(tree, group, config, raw.anchors, raw.anchor_count, &raw.listener.trust_anchor_count);
     }
     *out = raw.listener;
     free(raw.host);
@@ -275,6 +293,104 @@ static void read_listeners(struct tree *tree, const config_setting_t *root, stru
     config->listener_count = count;
     for (size_t i = 0; i < count; i++)
         read_listener(tree, tree_element(tree, root, "listeners", i), config, &config->listeners[i]);
+}
+
+// What the configuration does not say is as the default of its kind.
+static void read_profile(struct tree *tree, const config_setting_t *group, struct config_tef *tef)
+{
+    const struct tef_profile *preset = tef_profile_default(tef->kind);
+    struct tef_profile *profile = &tef->profile;
+    tree_read(tree, member(group, "profile"), &table_profile, profile, table_all);
+    for (size_t i = 0; i < table_profile.count; i++) {
+        const struct tree_setting *s = &table_profile.settings[i];
+        if (s->kind != TREE_TEXT)
+            continue;
+        char **text = (char **)(void *)((char *)profile + s->offset);
+        if (*text == NULL)
+            *text = strdup(*(char *const *)(const void *)((const char *)preset + s->offset));
+        tree->no_memory |= *text == NULL;
+    }
+    if (profile->registration_type == 0)
+        profile->registration_type = preset->registration_type;
+    if (profile->key_type == 0)
+        profile->key_type = preset->key_type;
+}
+
+// "file:PATH" with a path from the configuration's folder.
+static void complete_reference(struct tree *tree, char **reference)
+{
+    const char *path = *reference == NULL ? NULL : keystore_file_path(*reference);
+    char *absolute = NULL;
+    if (path == NULL || path[0] == '/' || path[0] == '\0' || tree->folder == NULL)
+        return;
+    if (asprintf(&absolute, "file:%s/%s", tree->folder, path) < 0) {
+        tree->no_memory = true;
+        return;
+    }
+    free(*reference);
+    *reference = absolute;
+}
+
+static void read_tef(struct tree *tree, const config_setting_t *group, const struct config *config, enum tef_kind kind,
+                     struct config_tef *out)
+{
+    struct raw_tef raw = {.tef = {.kind = kind}};
+    char shown[TREE_SHOWN_MAX];
+    tree_read(tree, group, &table_tef, &raw, table_all);
+    read_profile(tree, group, &raw.tef);
+    raw.tef.coap = raw.binding == CONFIG_COAP;
+    if (raw.port == 0)
+        raw.port = raw.tef.coap ? 5684 : 443;
+    lower(raw.tef.fqdn);
+    complete_reference(tree, &raw.tef.psk);
+    if (group != NULL) {
+        if (raw.host != NULL && address_parse(raw.host, (uint16_t)raw.port, &raw.tef.address) != SAGATE_OK)
+            tree_complain(tree, group, "address",
+                          "found the string %s, expected a numeric IPv4 or IPv6 address such as \"192.0.2.7\"",
+                          tree_show(raw.host, shown));
+        resolve_upstream(tree, group, config, raw.upstream, &raw.tef.upstream);
+        raw.tef.trust_anchors =
+            resolve_trust_anchors(tree, group, config, raw.anchors, raw.anchor_count, &raw.tef.trust_anchor_count);
+        size_t certificate = raw.certificate == NULL ? 0 : certificate_named(config, raw.certificate);
+        if (certificate != SIZE_MAX)
+            raw.tef.certificate = certificate;
+        else if (raw.certificate[0] != '\0')
+            tree_complain(tree, group, "certificate", "the certificate %s is not defined in 'certificates'",
+                          tree_show(raw.certificate, shown));
+    }
+    *out = raw.tef;
+    free(raw.host);
+    free(raw.upstream);
+    free(raw.certificate);
+    free_names(raw.anchors, raw.anchor_count);
+}
+
+static void read_tefs(struct tree *tree, const config_setting_t *root, struct config *config)
+{
+    size_t mafs = tree_list(tree, root, "mafs", CONFIG_TEFS_MAX, false);
+    size_t mefs = tree_list(tree, root, "mefs", CONFIG_TEFS_MAX, false);
+    if (mafs + mefs > CONFIG_TEFS_MAX) {
+        tree_complain(tree, root, "mefs", "found %zu entries in 'mafs' and 'mefs', expected at most %d", mafs + mefs,
+                      CONFIG_TEFS_MAX);
+        mefs = CONFIG_TEFS_MAX - mafs;
+    }
+    config->tefs = allocate(tree, mafs + mefs, sizeof *config->tefs);
+    if (config->tefs == NULL)
+        return;
+    config->tef_count = mafs + mefs;
+    for (size_t i = 0; i < mafs + mefs; i++) {
+        bool maf = i < mafs;
+        const config_setting_t *element = tree_element(tree, root, maf ? "mafs" : "mefs", maf ? i : i - mafs);
+        read_tef(tree, element, config, maf ? TEF_MAF : TEF_MEF, &config->tefs[i]);
+    }
+}
+
+struct config_tef_place config_tef_place(const struct config *config, size_t tef)
+{
+    struct config_tef_place place = {.list = config->tefs[tef].kind == TEF_MAF ? "mafs" : "mefs"};
+    for (size_t i = 0; i < tef; i++)
+        place.index += config->tefs[i].kind == config->tefs[tef].kind;
+    return place;
 }
 
 // A group that may be left out: the defaults then come from the table alone.
@@ -344,6 +460,9 @@ void config_read_tree(struct tree *tree, struct config *config)
     read_trust_anchors(tree, root, config);
     read_upstreams(tree, root, config);
     read_listeners(tree, root, config);
+    read_tefs(tree, root, config);
+    read_group(tree, root, &table_resolver, &config->resolver);
+    read_group(tree, root, &table_protection, &config->minimum_protection_level);
     read_control(tree, root, config);
     read_metrics(tree, root, config);
     bound_defaults(root, config);

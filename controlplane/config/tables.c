@@ -94,6 +94,24 @@ static bool originator_ok(const char *text)
     return all_of(text, "._~-,/", 255);
 }
 
+// A PSK identity: any text without control characters (RFC 4279 5.3 asks for at least 128 bytes).
+static bool identity_ok(const char *text)
+{
+    return path_ok(text) && strlen(text) <= 512;
+}
+
+// A member of an object in JSON, such as "sec:mafClientReg".
+static bool member_ok(const char *text)
+{
+    return all_of(text, "._:-", 63);
+}
+
+// Of a request; what distinguishes resources is appended to it.
+static bool base_ok(const char *text)
+{
+    return text[0] == '/' && printable(text, false) && strpbrk(text, "?#") == NULL && strlen(text) <= 255;
+}
+
 static bool target_ok(const char *text)
 {
     return text[0] == '/' && printable(text, false) && strchr(text, '#') == NULL && strlen(text) <= 512;
@@ -151,12 +169,19 @@ static const struct tree_choice http_healths[] = {
     {"request", CONFIG_HEALTH_REQUEST}, {"connect", CONFIG_HEALTH_CONNECT}, {"none", CONFIG_HEALTH_NONE}, {NULL, 0}};
 static const struct tree_choice coap_healths[] = {
     {"ping", CONFIG_HEALTH_PING}, {"request", CONFIG_HEALTH_REQUEST}, {"none", CONFIG_HEALTH_NONE}, {NULL, 0}};
+static const struct tree_choice encodings[] = {
+    {"auto", TEF_ENCODING_AUTO}, {"base64", TEF_ENCODING_BASE64}, {"hex", TEF_ENCODING_HEX}, {NULL, 0}};
+static const struct tree_choice methods[] = {
+    {"key_retrieval", TEF_METHOD_KEY_RETRIEVAL}, {"fetch_credentials", TEF_METHOD_FETCH_CREDENTIALS}, {NULL, 0}};
 // What known CSEs let do everything when it stands in From.
 static const char *const full_access[] = {"CAdmin", "Sponde", "/Sponde", "Sandwich", NULL};
 
 #define NAME_EXPECTED    "a name of 1 to 63 letters, digits, '.', '_' or '-'"
 #define PAIR_EXPECTED    "a numeric address and a port such as \"127.0.0.1:8080\" or \"[::1]:5683\""
 #define ADDRESS_EXPECTED "a numeric IPv4 or IPv6 address such as \"127.0.0.1\" or \"::1\""
+#define FQDN_EXPECTED    "a host name without wildcard, such as \"maf.sp.example\""
+#define BASE_EXPECTED    "a path of at most 255 bytes that begins with '/'"
+#define MEMBER_EXPECTED  "a name of 1 to 63 letters, digits, '.', '_', ':' or '-'"
 #define PATH_EXPECTED    "a path of at most 2048 bytes without control characters"
 
 #define NUMBER(s, m, lo, hi, preset)                                                                                   \
@@ -195,6 +220,10 @@ static const struct tree_setting root[] = {
     NESTED("trust_anchors"),
     NESTED("upstreams"),
     NESTED("listeners"),
+    NESTED("mafs"),
+    NESTED("mefs"),
+    NESTED("resolver"),
+    NESTED("minimum_protection_level"),
     NESTED("control"),
     NESTED("metrics"),
     TEXT("credentials_file", struct config, credentials_file, TREE_PATH, TREE_EMPTY_OK, "credentials.conf", path_ok,
@@ -327,6 +356,74 @@ static const struct tree_setting listener[] = {
          version_ok, "a release version such as \"3\" or \"2a\""),
 };
 
+// The defaults of port (0 here) and profile depend on binding and list; parse.c puts them in.
+static const struct tree_setting tef[] = {
+    TEXT("name", struct config_tef, name, TREE_TEXT, TREE_MANDATORY, NULL, name_ok, NAME_EXPECTED),
+    CHOICE("binding", struct raw_tef, binding, bindings, CONFIG_HTTP),
+    TEXT("fqdn", struct config_tef, fqdn, TREE_TEXT, TREE_MANDATORY, NULL, server_name_ok, FQDN_EXPECTED),
+    TEXT("address", struct raw_tef, host, TREE_TEXT, TREE_MANDATORY, NULL, NULL, ADDRESS_EXPECTED),
+    NUMBER(struct raw_tef, port, 1, 65535, 0),
+    TEXT("upstream", struct raw_tef, upstream, TREE_TEXT, TREE_MANDATORY, NULL, NULL, "the name of an upstream"),
+    TEXT("admin_fqdn", struct config_tef, admin_fqdn, TREE_TEXT, TREE_EMPTY_OK, "", server_name_ok, FQDN_EXPECTED),
+    BOOLEAN(struct config_tef, admin_checked, false),
+    BOOLEAN(struct config_tef, targets_required, false),
+    BOOLEAN(struct config_tef, first_half, false),
+    {.name = "register",
+     .kind = TREE_BOOL,
+     .offset = offsetof(struct config_tef, register_client),
+     .default_value = true},
+    TEXT("psk_identity", struct config_tef, psk_identity, TREE_TEXT, TREE_EMPTY_OK, "", identity_ok,
+         "a PSK identity of at most 512 bytes without control characters"),
+    // A reference may hold the PIN of a token.
+    TEXT("psk", struct config_tef, psk, TREE_SECRET, TREE_EMPTY_OK, "", NULL,
+         "a reference to a key: \"file:PATH\", \"keyring:DESCRIPTION\" or \"pkcs11:…\""),
+    TEXT("certificate", struct raw_tef, certificate, TREE_TEXT, TREE_EMPTY_OK, "", name_ok,
+         "the name of a certificate"),
+    TEXTS("trust_anchors", struct raw_tef, anchors, anchor_count, 0, CONFIG_TRUST_ANCHORS_MAX, NULL, name_ok,
+          "the name of a trust anchor"),
+    NUMBER(struct config_tef, connections, 1, 16, 4),
+    NUMBER(struct config_tef, requests_per_connection, 1, 64, 8),
+    NUMBER(struct config_tef, timeout_milliseconds, 10, 60000, 2000),
+    NUMBER(struct config_tef, registration_seconds, 60, 31536000, 86400),
+    NESTED("profile"),
+};
+
+#define MEMBER(m) TEXT(#m, struct tef_profile, m, TREE_TEXT, 0, NULL, member_ok, MEMBER_EXPECTED)
+
+static const struct tree_setting profile[] = {
+    TEXT("registration_path", struct tef_profile, registration_path, TREE_TEXT, 0, NULL, base_ok, BASE_EXPECTED),
+    TEXT("key_path", struct tef_profile, key_path, TREE_TEXT, TREE_EMPTY_OK, NULL, base_ok, BASE_EXPECTED),
+    NUMBER(struct tef_profile, registration_type, 1, 65535, 0),
+    NUMBER(struct tef_profile, key_type, 1, 65535, 0),
+    MEMBER(registration_root),
+    MEMBER(key_root),
+    MEMBER(expiration_time),
+    MEMBER(labels),
+    MEMBER(admin_fqdn),
+    MEMBER(suid),
+    MEMBER(target_ids),
+    MEMBER(source_id),
+    MEMBER(key_value),
+    MEMBER(relative_key_id),
+    MEMBER(resource_id),
+    CHOICE("encoding", struct tef_profile, encoding, encodings, TEF_ENCODING_AUTO),
+    CHOICE("method", struct tef_profile, method, methods, TEF_METHOD_KEY_RETRIEVAL),
+};
+
+static const struct tree_setting resolver[] = {
+    NUMBER(struct config_resolver, waiting, 1, 1000000, 10000),
+    NUMBER(struct config_resolver, cached, 1, 10000000, 100000),
+    NUMBER(struct config_resolver, deadline_milliseconds, 10, 120000, 4000),
+    NUMBER(struct config_resolver, negative_seconds, 0, 86400, 10),
+    NUMBER(struct config_resolver, cache_seconds, 1, 31536000, 86400),
+};
+
+static const struct tree_setting protection[] = {
+    NUMBER(struct config_protection, credentials, 0, 3, 0),
+    NUMBER(struct config_protection, tef_keys, 0, 3, 0),
+    NUMBER(struct config_protection, private_keys, 0, 3, 0),
+};
+
 static const struct tree_setting control[] = {
     TEXT("socket", struct raw_control, socket, TREE_PATH, 0, "/run/sagate/control.sock", path_ok, PATH_EXPECTED),
     TEXT("socket_mode", struct raw_control, mode, TREE_TEXT, 0, "0660", mode_ok,
@@ -347,9 +444,14 @@ GROUP(table_trust_anchor, "trust_anchors", trust_anchor);
 GROUP(table_server, "servers", server);
 GROUP(table_upstream, "upstreams", upstream);
 GROUP(table_listener, "listeners", listener);
+GROUP(table_tef, "mafs", tef);
+GROUP(table_profile, "profile", profile);
+GROUP(table_resolver, "resolver", resolver);
+GROUP(table_protection, "minimum_protection_level", protection);
 GROUP(table_control, "control", control);
 GROUP(table_metrics, "metrics", metrics);
 
 const struct tree_group *const table_all[] = {
-    &table_process, &table_limits,  &table_root,        &table_upstream,     &table_server, &table_listener,
-    &table_control, &table_metrics, &table_certificate, &table_trust_anchor, NULL};
+    &table_process,  &table_limits,  &table_root,     &table_upstream,    &table_server,
+    &table_listener, &table_control, &table_metrics,  &table_certificate, &table_trust_anchor,
+    &table_tef,      &table_profile, &table_resolver, &table_protection,  NULL};

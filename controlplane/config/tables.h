@@ -31,6 +31,15 @@ struct raw_upstream {
     char *authorization_file;
 };
 
+struct raw_tef {
+    struct config_tef tef;
+    char *host;
+    unsigned port, binding;
+    char *upstream, *certificate;
+    size_t anchor_count; // of trust anchors
+    char **anchors;
+};
+
 struct raw_control {
     char *socket, *mode, *group;
 };
@@ -41,7 +50,8 @@ struct raw_metrics {
 };
 
 extern const struct tree_group table_root, table_process, table_limits, table_certificate, table_trust_anchor,
-    table_server, table_upstream, table_listener, table_control, table_metrics;
+    table_server, table_upstream, table_listener, table_tef, table_profile, table_resolver, table_protection,
+    table_control, table_metrics;
 extern const struct tree_group *const table_all[]; // ended by NULL
 
 // parse.c: reads the whole tree into an empty configuration.

@@ -141,7 +141,55 @@ static bool write_listener(struct text *out, const struct config *config, const 
     return true;
 }
 
-char *config_write_text(const struct config *config)
+static bool write_tef(struct text *out, const struct config *config, const struct config_tef *tef)
+{
+    char host[ADDRESS_TEXT_MAX];
+    size_t count = tef->trust_anchor_count;
+    struct raw_tef raw = {
+        .tef = *tef,
+        .host = host,
+        .port = ntohs(tef->address.v4.sin_port),
+        .binding = tef->coap ? CONFIG_COAP : CONFIG_HTTP,
+        .upstream = config->upstreams[tef->upstream].name,
+        .certificate = tef->psk_identity[0] == '\0' ? config->certificates[tef->certificate].name : NULL,
+        .anchor_count = count,
+        .anchors = count == 0 ? NULL : calloc(count, sizeof *raw.anchors),
+    };
+    if (count > 0 && raw.anchors == NULL)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        raw.anchors[i] = config->trust_anchors[tef->trust_anchors[i]].name;
+    host_of(&tef->address, host);
+    write_settings(out, &table_tef, &raw);
+    free(raw.anchors);
+    text_add(out, "profile = {\n");
+    for (size_t i = 0; i < table_profile.count; i++) {
+        const struct tree_setting *s = &table_profile.settings[i];
+        if (tef->kind == TEF_MEF || strcmp(s->name, "method") != 0)
+            write_setting(out, s, &tef->profile);
+    }
+    text_add(out, "};\n");
+    return true;
+}
+
+static bool write_tefs(struct text *out, const struct config *config, enum tef_kind kind)
+{
+    const char *list = kind == TEF_MAF ? "mafs" : "mefs";
+    size_t count = 0;
+    bool ok = true;
+    for (size_t i = 0; i < config->tef_count && ok; i++) {
+        if (config->tefs[i].kind != kind)
+            continue;
+        text_add(out, "%s%s{\n", count == 0 ? list : ",\n", count == 0 ? " = (\n" : "");
+        ok = write_tef(out, config, &config->tefs[i]);
+        text_add(out, "}");
+        count++;
+    }
+    text_add(out, "%s", count == 0 ? "" : "\n);\n");
+    return ok;
+}
+
+static char *write_text(const struct config *config, bool tefs)
 {
     struct text out = {0};
     bool ok = true;
@@ -179,10 +227,24 @@ char *config_write_text(const struct config *config)
         text_add(&out, "}");
     }
     text_add(&out, "\n);\n");
+    if (tefs)
+        ok &= write_tefs(&out, config, TEF_MAF) && write_tefs(&out, config, TEF_MEF);
+    write_group(&out, &table_resolver, &config->resolver);
+    write_group(&out, &table_protection, &config->minimum_protection_level);
     write_settings(&out, &table_root, config);
     write_group(&out, &table_control, &control);
     write_group(&out, &table_metrics, &metrics);
     if (!ok)
         out.failed = true;
     return text_take(&out);
+}
+
+char *config_write_text(const struct config *config)
+{
+    return write_text(config, true);
+}
+
+char *config_text_for_data(const struct config *config)
+{
+    return write_text(config, false);
 }

@@ -6,6 +6,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/secret.h"
+#include "controlplane/control/tefs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,6 +136,21 @@ static void take_stats(struct control *control, unsigned workers, int fd)
     control->stats_workers = workers;
 }
 
+int configure_open_file(struct control *control, const char *path)
+{
+    const struct pending *pending = &control->pending;
+    for (size_t i = 0; i < pending->file_count; i++) {
+        if (strcmp(pending->files[i].path, path) != 0)
+            continue;
+        int fd = fcntl(pending->files[i].fd, F_DUPFD_CLOEXEC, 0);
+        if (fd >= 0 && lseek(fd, 0, SEEK_SET) != 0)
+            close_fd(&fd);
+        return fd;
+    }
+    errno = ENOENT;
+    return -1;
+}
+
 // The operator's credentials, from the file that the supervisor opened. An empty set when none is configured.
 static int read_file(struct control *control, struct credentials **out)
 {
@@ -144,12 +160,14 @@ static int read_file(struct control *control, struct credentials **out)
         *out = credentials_new(false);
         return *out == NULL ? SAGATE_ENOMEM : SAGATE_OK;
     }
-    for (size_t i = 0; i < pending->file_count; i++) {
-        if (strcmp(pending->files[i].path, path) == 0)
-            return credentials_read(pending->files[i].fd, path, geteuid(), out, &pending->errors);
+    int fd = configure_open_file(control, path);
+    if (fd < 0) {
+        complain(&pending->errors, "%s: the supervisor has not handed over this credentials file", path);
+        return SAGATE_ECONFIG;
     }
-    complain(&pending->errors, "%s: the supervisor has not opened this credentials file", path);
-    return SAGATE_ECONFIG;
+    int result = credentials_read(fd, path, geteuid(), out, &pending->errors);
+    close(fd);
+    return result;
 }
 
 static int read_run_time(struct control *control, struct config_errors *errors)
@@ -266,6 +284,8 @@ static int check(struct control *control)
         if (result < 0)
             complain(&pending->errors, "%s", problem);
     }
+    if (result == SAGATE_OK)
+        result = tefs_check(control, pending->config, &pending->errors);
     credentials_free(file);
     return result;
 }
@@ -280,6 +300,10 @@ static int apply(struct control *control)
         result = read_file(control, &file);
     if (result == SAGATE_OK)
         result = open_state(control);
+    if (result == SAGATE_OK)
+        result = resolver_check(control->resolver, file, control->run_time, problem, sizeof problem);
+    if (result == SAGATE_OK)
+        result = tefs_apply(control, pending->config, &pending->errors);
     if (result == SAGATE_OK) {
         result = resolver_apply(control->resolver, file, control->run_time, problem, sizeof problem);
         if (result < 0)

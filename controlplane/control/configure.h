@@ -11,4 +11,8 @@ void configure_on_supervisor(evutil_socket_t fd, short what, void *context);
 // Drops a configuration that was begun.
 void configure_discard(struct control *control);
 
+// A file that came with the configuration that is being checked or applied: a descriptor at its beginning, the caller's
+// to close, which shares its position with others of the same file; -1 with errno, ENOENT when no such file came.
+int configure_open_file(struct control *control, const char *path);
+
 #endif

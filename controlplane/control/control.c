@@ -7,6 +7,8 @@
 #include "common/log.h"
 #include "common/secret.h"
 #include "controlplane/control/configure.h"
+#include "controlplane/control/tefs.h"
+#include "controlplane/control/tefs_internal.h"
 #include "controlplane/control/state.h"
 
 #include <signal.h>
@@ -105,6 +107,10 @@ static void on_resolve(struct control *control, unsigned worker, struct slice id
         .type = PLANE_RESOLVED,
         .resolved = {
             .identity = identity, .result = answer.result, .key = answer.key, .cache_seconds = answer.cache_seconds}};
+    if (answer.result != SAGATE_OK && !answer.expired) {
+        tefs_resolve(control, worker, identity);
+        return;
+    }
     if (answer.result == SAGATE_OK) {
         int len = plane_pack_principal(answer.principal, packed, sizeof packed);
         message.resolved.principal = slice_of(packed, len < 0 ? 0 : (size_t)len);
@@ -204,6 +210,9 @@ void control_schedule_expiry(struct control *control)
 {
     int64_t now = clock_wall();
     int64_t next = resolver_expire(control->resolver, now);
+    int64_t remote = remote_expire(control->tefs->remote, now);
+    if (remote != 0 && (next == 0 || remote < next))
+        next = remote;
     // The wall clock may be set: look again at least once a minute.
     int64_t wait = next != 0 && next - now < EXPIRY_CHECK_SECONDS ? next - now : EXPIRY_CHECK_SECONDS;
     struct timeval timeout = {.tv_sec = (time_t)wait};
@@ -278,6 +287,8 @@ void control_metrics_source(void *context, struct metrics_source *out)
         .values = control->values,
         .value_count = collect(control),
         .workers = workers_count(control->workers),
+        .write_more = tefs_write_metrics,
+        .write_context = control,
     };
     if (out->workers > control->stats_workers) // not all have shared memory (yet)
         out->stats = NULL;
@@ -285,12 +296,16 @@ void control_metrics_source(void *context, struct metrics_source *out)
         out->present += workers_present(control->workers, i);
 }
 
+static void end_loop(struct control *control)
+{
+    (void)event_base_loopbreak(control->base);
+}
+
 static void on_terminate(evutil_socket_t fd, short what, void *context)
 {
-    struct control *control = context;
     (void)fd;
     (void)what;
-    (void)event_base_loopbreak(control->base);
+    tefs_leave(context, end_loop);
 }
 
 static void control_free(struct control *control)
@@ -301,6 +316,7 @@ static void control_free(struct control *control)
         operations_end(control);
     control_socket_free(control->socket);
     metrics_http_free(control->metrics);
+    tefs_close(control->tefs);
     workers_free(control->workers);
     resolver_free(control->resolver);
     registrations_close(control->registrations);
@@ -339,7 +355,7 @@ static bool start(struct control *control)
         event_new(control->base, control->supervisor_fd, EV_READ | EV_PERSIST, configure_on_supervisor, control);
     control->expiry = evtimer_new(control->base, on_expiry, control);
     control->terminate = evsignal_new(control->base, SIGTERM, on_terminate, control);
-    return control->workers != NULL && control->socket != NULL && control->metrics != NULL &&
+    return tefs_open(control) == SAGATE_OK && control->workers != NULL && control->socket != NULL && control->metrics != NULL &&
            control->supervisor_readable != NULL && control->expiry != NULL && control->terminate != NULL &&
            event_add(control->supervisor_readable, NULL) == 0 && event_add(control->terminate, NULL) == 0;
 }

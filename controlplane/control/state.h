@@ -16,7 +16,12 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-enum { PENDING_FILES_MAX = 8, OPERATIONS_MAX = 64, METRICS_VALUES_MAX = 32 };
+enum {
+    // The credentials, and for each TEF a key, or chain and key of a certificate, and trust anchors.
+    PENDING_FILES_MAX = 1 + 2 * CONFIG_TEFS_MAX + CONFIG_TRUST_ANCHORS_MAX,
+    OPERATIONS_MAX = 64,
+    METRICS_VALUES_MAX = 32
+};
 
 // A configuration that is being handed over, between CONFIG_BEGIN and CONFIG_COMMIT.
 struct pending {
@@ -33,6 +38,7 @@ struct pending {
     int control_fd, metrics_fd; // -1: unchanged
 };
 
+struct tefs;
 struct operation; // a command that waits for workers or the supervisor
 
 struct control {
@@ -46,6 +52,7 @@ struct control {
     char *run_time_path; // of run-time identities
     struct registrations *registrations;
     struct resolver *resolver;
+    struct tefs *tefs;
     struct resolver_events resolver_events;
     struct workers *workers;
     struct workers_events workers_events;

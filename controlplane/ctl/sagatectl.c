@@ -31,6 +31,9 @@ static const char usage_text[] =
     "  identities add ID --key-file FILE (--ae-id AE-ID … | --cse-id CSE-ID) [--expires TIME]\n"
     "  identities remove ID\n"
     "  identities forget ID AE-ID          forget an AE-ID that a CSE assigned\n"
+    "  identities flush [--identity ID] [--end-associations]\n"
+    "                                      forget keys of MAFs and MEFs\n"
+    "  tef status                          MAFs and MEFs: registration, connections, errors\n"
     "  upstreams                           CSEs, their health and load\n"
     "  reload                              read the configuration anew\n"
     "  upgrade [--binary PATH] [--force]   go on with the data process of a new program\n"
@@ -51,7 +54,7 @@ struct options {
     const char *socket, *identity, *key_file, *cse_id, *expires, *binary;
     json_t *ae_ids;
     json_int_t limit;
-    bool json, limit_set, force;
+    bool json, limit_set, force, end_associations;
 };
 
 struct session {
@@ -443,6 +446,63 @@ static int identities_forget(struct session *session)
     return EXIT_SUCCESS;
 }
 
+static int identities_flush(struct session *session)
+{
+    json_t *request = json_pack("{s:b}", "end_associations", session->options.end_associations ? 1 : 0);
+    if (session->options.identity != NULL)
+        (void)json_object_set_new(request, "identity", json_string(session->options.identity));
+    json_t *answer = ask(session, "identities flush", request);
+    if (!print_json(session, answer))
+        (void)printf("%lld identities of MAFs and MEFs forgotten\n", (long long)number_of(answer, "flushed"));
+    json_decref(answer);
+    return EXIT_SUCCESS;
+}
+
+static void tef_row(struct table *table, const json_t *tef)
+{
+    const json_t *requests = json_object_get(tef, "requests");
+    const json_t *latency = json_object_get(tef, "mean_latency_ms");
+    const char *error = json_string_value(json_object_get(tef, "last_error"));
+    long long failures = 0;
+    static const char *const failed[] = {"malformed", "timeout", "unavailable", "handshake"};
+    for (size_t i = 0; i < sizeof failed / sizeof *failed; i++)
+        failures += (long long)number_of(requests, failed[i]);
+    table_add(table, text_of(tef, "name"));
+    table_add(table, text_of(tef, "kind"));
+    table_add(table, text_of(tef, "fqdn"));
+    table_add(table, json_is_true(json_object_get(tef, "registered")) ? "yes" : "no");
+    table_add_format(table, "%lld", (long long)number_of(tef, "connections"));
+    table_add_format(table, "%lld", (long long)number_of(requests, "ok"));
+    table_add_format(table, "%lld", (long long)number_of(requests, "not_found"));
+    table_add_format(table, "%lld", failures);
+    if (json_is_number(latency))
+        table_add_format(table, "%.3f ms", json_number_value(latency));
+    else
+        table_add(table, "-");
+    table_add(table, error == NULL ? "-" : error);
+}
+
+static int command_tef_status(struct session *session)
+{
+    static const char *const titles[] = {"TEF",  "KIND",      "FQDN",     "REGISTERED",   "CONNECTIONS",
+                                         "KEYS", "NOT FOUND", "FAILURES", "MEAN LATENCY", "LAST ERROR"};
+    json_t *answer = ask(session, "tef status", json_object());
+    if (!print_json(session, answer)) {
+        struct table table = {.columns = sizeof titles / sizeof *titles};
+        size_t i;
+        json_t *one;
+        for (size_t column = 0; column < table.columns; column++)
+            table_add(&table, titles[column]);
+        json_array_foreach(json_object_get(answer, "tefs"), i, one)
+        {
+            tef_row(&table, one);
+        }
+        table_print(&table);
+    }
+    json_decref(answer);
+    return EXIT_SUCCESS;
+}
+
 static void upstream_row(struct table *table, const json_t *upstream, const json_t *server, const char *binding)
 {
     const json_t *one = json_object_get(server, binding);
@@ -550,7 +610,7 @@ static int log_level(struct session *session)
     return EXIT_SUCCESS;
 }
 
-enum allowed { IDENTITY = 1, LIMIT = 2, KEY = 4, PROGRAM = 8 };
+enum allowed { IDENTITY = 1, LIMIT = 2, KEY = 4, PROGRAM = 8, END = 16 };
 
 static const struct {
     const char *first, *second; // words of the command
@@ -566,6 +626,8 @@ static const struct {
     {"identities", "add", 1, 1, KEY, identities_add},
     {"identities", "remove", 1, 1, 0, identities_remove},
     {"identities", "forget", 2, 2, 0, identities_forget},
+    {"identities", "flush", 0, 0, IDENTITY | END, identities_flush},
+    {"tef", "status", 0, 0, 0, command_tef_status},
     {"upstreams", NULL, 0, 0, 0, command_upstreams},
     {"reload", NULL, 0, 0, 0, command_reload},
     {"upgrade", NULL, 0, 0, PROGRAM, command_upgrade},
@@ -581,6 +643,8 @@ static int run(struct session *session)
         used |= KEY;
     if (options->binary != NULL || options->force)
         used |= PROGRAM;
+    if (options->end_associations)
+        used |= END;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         size_t words = commands[i].second == NULL ? 1 : 2;
         if (session->word_count < words || strcmp(session->words[0], commands[i].first) != 0 ||
@@ -607,7 +671,19 @@ static json_int_t parse_limit(const char *text)
     return value;
 }
 
-enum { JSON = 256, IDENTITY_OPTION, LIMIT_OPTION, KEY_FILE, AE_ID, CSE_ID, EXPIRES, BINARY, FORCE, VERSION };
+enum {
+    JSON = 256,
+    IDENTITY_OPTION,
+    LIMIT_OPTION,
+    KEY_FILE,
+    AE_ID,
+    CSE_ID,
+    EXPIRES,
+    BINARY,
+    FORCE,
+    END_ASSOCIATIONS,
+    VERSION
+};
 
 static void take_ae_id(struct options *options, const char *text)
 {
@@ -651,6 +727,9 @@ static void take_option(struct options *options, int option)
     case FORCE:
         options->force = true;
         break;
+    case END_ASSOCIATIONS:
+        options->end_associations = true;
+        break;
     case 'h':
         (void)fputs(usage_text, stdout);
         exit(EXIT_SUCCESS);
@@ -675,6 +754,7 @@ int main(int argc, char **argv)
         {"expires", required_argument, NULL, EXPIRES},
         {"binary", required_argument, NULL, BINARY},
         {"force", no_argument, NULL, FORCE},
+        {"end-associations", no_argument, NULL, END_ASSOCIATIONS},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, VERSION},
         {NULL, 0, NULL, 0},

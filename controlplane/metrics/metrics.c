@@ -276,6 +276,8 @@ void metrics_render(const struct metrics_source *source, struct evbuffer *out)
     head(out, "workers_present", "gauge", "Workers that have reported to the control process");
     sample(out, "workers_present", "", source->present);
     render_values(source, out);
+    if (source->write_more != NULL)
+        source->write_more(source->write_context, out);
     render_rows(source, out);
     render_primitives(source, out);
     render_upstreams(source, out);

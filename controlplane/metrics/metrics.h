@@ -33,6 +33,8 @@ struct metrics_source {
     const struct plane_processes *processes; // NULL: not told yet
     const struct metrics_value *values;
     size_t value_count;
+    void (*write_more)(void *context, struct evbuffer *out); // further metrics; NULL: none
+    void *write_context;
 };
 
 // One server of an upstream over all workers.

@@ -30,6 +30,7 @@ struct remote_tef {
     bool target_required;   // an answer without targets is refused
     bool first_half;        // psk is the first half of the key (TS-0003 8.8.1), else the whole (8.2.2.3)
     const char *sp_id;      // "//sp.example": of the AE-IDs and CSE-IDs that an answer may name
+    const char *upstream;   // at which alone an AE-ID from an answer is valid; "": at every one
 };
 
 // The mapping of Credential-IDs that are no oneM2M identifier (TS-0003 8.2.1 d): fills the principal's CSE-ID or
@@ -45,7 +46,9 @@ struct remote_limits {
 };
 
 struct remote_answer {
-    int result; // SAGATE_OK; SAGATE_ENOTFOUND for all that the peer must not tell apart
+    // SAGATE_OK; SAGATE_ENOTFOUND: the key is not there or not for us, so that associations with it end;
+    // SAGATE_EUNAVAILABLE: that could not be found out. The peer cannot tell the last two apart.
+    int result;
     struct slice key;
     uint32_t cache_seconds;
     const struct principal *principal; // framework MAF (PSK for an MEF), expires_at set
@@ -53,8 +56,9 @@ struct remote_answer {
 
 struct remote_events {
     void *context;
-    // An answer to remote_resolve that said SAGATE_PARKED; slices end with the call. Never from inside remote_resolve.
-    void (*resolved)(void *context, struct slice identity, const struct remote_answer *answer);
+    // The answer to all that asked with remote_resolve meanwhile, bit N of `askers` for number N; slices end with the
+    // call. Never from inside remote_resolve.
+    void (*resolved)(void *context, struct slice identity, uint64_t askers, const struct remote_answer *answer);
     // A cached key is void (expired, flushed, its TEF removed): associations of `credential_id` end.
     void (*revoked)(void *context, const char *identity, const char *credential_id);
 };
@@ -70,9 +74,10 @@ int remote_apply(struct remote *remote, const struct remote_tef *tefs, size_t co
                  const struct remote_limits *limits);
 
 // SAGATE_OK: *answer is there (from cache, positive or negative, its slices live until the next call).
-// SAGATE_PARKED: `resolved` will be called once. SAGATE_ENOTFOUND: no TEF of ours has this FQDN, or the identity is not
-// well-formed (sec:relKeyID '@' FQDN); nothing was sent and nothing is remembered.
-int remote_resolve(struct remote *remote, struct slice identity, int64_t now, struct remote_answer *answer);
+// SAGATE_PARKED: `resolved` will be called once for `asker` (0 … 63). SAGATE_ENOTFOUND: no TEF of ours has this FQDN,
+// or the identity is not well-formed (sec:relKeyID '@' FQDN); nothing was sent and nothing is remembered.
+int remote_resolve(struct remote *remote, struct slice identity, unsigned asker, int64_t now,
+                   struct remote_answer *answer);
 
 // Voids one identity, or all when absent; with `revoke` their associations end too. The number of entries.
 size_t remote_flush(struct remote *remote, struct slice identity, bool revoke);

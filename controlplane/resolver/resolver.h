@@ -29,7 +29,8 @@ struct resolver_events {
 };
 
 struct resolver_answer {
-    int result; // SAGATE_OK or SAGATE_ENOTFOUND (unknown and expired look the same)
+    int result;   // SAGATE_OK or SAGATE_ENOTFOUND (unknown and expired look the same to peers)
+    bool expired; // there is such a credential, so that nobody else is to be asked
     struct slice key;
     uint32_t cache_seconds;
     const struct principal *principal; // NULL unless SAGATE_OK

@@ -7,6 +7,7 @@
 #include "common/ktls.h"
 #include "common/secret.h"
 #include "controlplane/keystore/credentials.h"
+#include "controlplane/keystore/keystore.h"
 #include "dataplane/handshake/handshake.h"
 
 #include <errno.h>
@@ -85,14 +86,20 @@ static bool copy_bytes(int from, int to, size_t most)
     return got >= 0 && copied <= most;
 }
 
-// A copy in locked memory that nothing can change any more. It has the owner and the mode of the file, so that the
-// checks of both can be made on the copy, here and by the control process. False with errno.
+// Who may not give the file its group leaves it with one of his own; that must not be taken for root's.
+static bool take_group(int fd, const struct stat *info)
+{
+    return info->st_gid == getegid() || fchown(fd, (uid_t)-1, info->st_gid) == 0 || getegid() != 0;
+}
+
+// A copy in locked memory that nothing can change any more. It has the owner, the group and the mode of the file, so
+// that the checks of them can be made on the copy, here and by the control process. False with errno.
 static bool copy_sealed(int file, const struct stat *info, size_t most, struct file_copy *copy)
 {
     struct stat made;
     int fd = memfd_create("sagate-file", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     bool ok = fd >= 0 && copy_bytes(file, fd, most) &&
-              (info->st_uid == geteuid() || fchown(fd, info->st_uid, (gid_t)-1) == 0) &&
+              (info->st_uid == geteuid() || fchown(fd, info->st_uid, (gid_t)-1) == 0) && take_group(fd, info) &&
               fchmod(fd, info->st_mode & 0777) == 0 &&
               fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0 &&
               fstat(fd, &made) == 0;
@@ -112,6 +119,13 @@ static bool copy_sealed(int file, const struct stat *info, size_t most, struct f
         (void)mlock(copy->pages, copy->len);
     }
     return true;
+}
+
+int file_copy_open(const struct file_copy *copy)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", copy->fd);
+    return open(path, O_RDONLY | O_CLOEXEC);
 }
 
 static void copy_free(struct file_copy *copy)
@@ -221,6 +235,45 @@ static int load_certificates(struct report *report, struct generation *generatio
     return report->used == before ? SAGATE_OK : SAGATE_ECONFIG;
 }
 
+static int open_tef_key(void *context, const char *path)
+{
+    (void)path;
+    return file_copy_open(context);
+}
+
+// The key of one MAF or MEF, where it is in a file; the other homes are for the control process to ask.
+static void load_tef_key(struct report *report, const struct config *config, size_t tef, struct file_copy *copy)
+{
+    const struct config_tef_place place = config_tef_place(config, tef);
+    const char *path = keystore_file_path(config->tefs[tef].psk);
+    const struct keystore_files files = {.open_file = open_tef_key, .context = copy};
+    char why[KEYSTORE_ERROR_MAX];
+    struct stat info;
+    uint8_t *key = NULL;
+    size_t len = 0;
+    if (path == NULL)
+        return;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    bool known = file >= 0 && fstat(file, &info) == 0;
+    if (known && !S_ISREG(info.st_mode))
+        complain(report, "setting '%s[%zu].psk': %s: no regular file\n", place.list, place.index, path);
+    else if (!known || !copy_sealed(file, &info, FILE_MAX, copy))
+        complain(report, "setting '%s[%zu].psk': %s: %s\n", place.list, place.index, path, strerror(errno));
+    else if (keystore_load(config->tefs[tef].psk, &files, &key, &len, why) != SAGATE_OK)
+        complain(report, "setting '%s[%zu].psk': %s: %s\n", place.list, place.index, path, why);
+    secret_free(key);
+    if (file >= 0)
+        close(file);
+}
+
+static int load_tef_keys(struct report *report, struct generation *generation)
+{
+    size_t before = report->used;
+    for (size_t i = 0; i < generation->config->tef_count; i++)
+        load_tef_key(report, generation->config, i, &generation->tef_keys[i]);
+    return report->used == before ? SAGATE_OK : SAGATE_ECONFIG;
+}
+
 static struct generation *generation_new(void)
 {
     struct generation *generation = calloc(1, sizeof *generation);
@@ -231,6 +284,8 @@ static struct generation *generation_new(void)
         generation->certificates[i][0].fd = generation->certificates[i][1].fd = -1;
     for (size_t i = 0; i < CONFIG_TRUST_ANCHORS_MAX; i++)
         generation->trust_anchors[i].fd = -1;
+    for (size_t i = 0; i < CONFIG_TEFS_MAX; i++)
+        generation->tef_keys[i].fd = -1;
     sockets_init(&generation->sockets, 0);
     return generation;
 }
@@ -271,6 +326,7 @@ static int check_files(struct report *report, struct generation *generation, con
     }
     ok &= load_credentials(report, generation) == SAGATE_OK;
     ok &= load_certificates(report, generation) == SAGATE_OK;
+    ok &= load_tef_keys(report, generation) == SAGATE_OK;
     return ok ? SAGATE_OK : SAGATE_ECONFIG;
 }
 
@@ -309,6 +365,8 @@ void generation_free(struct generation *generation, const struct sockets *kept)
     }
     for (size_t i = 0; i < CONFIG_TRUST_ANCHORS_MAX; i++)
         copy_free(&generation->trust_anchors[i]);
+    for (size_t i = 0; i < CONFIG_TEFS_MAX; i++)
+        copy_free(&generation->tef_keys[i]);
     config_free(generation->config);
     free(generation);
 }

@@ -22,15 +22,20 @@ struct generation {
     struct file_copy credentials;
     struct file_copy certificates[CONFIG_CERTIFICATES_MAX][2]; // chain, key
     struct file_copy trust_anchors[CONFIG_TRUST_ANCHORS_MAX];
-    struct sockets sockets; // none until sockets_open
-    char note[256];         // for the operator; "" for none
+    struct file_copy tef_keys[CONFIG_TEFS_MAX]; // of those whose key is in a file
+    struct sockets sockets;                     // none until sockets_open
+    char note[256];                             // for the operator; "" for none
 };
 
 // Loads a configuration, checks everything that it names (credentials file, certificates and keys, trust anchors,
-// users) and keeps copies of the files. `running`: gives the values of what only a new start changes; NULL at the
-// start. SAGATE_OK with *generation owned by the caller, else a SAGATE_E* with lines in `error`.
+// keys towards MAFs and MEFs, users) and keeps copies of the files. `running`: gives the values of what only a new
+// start changes; NULL at the start. SAGATE_OK with *generation owned by the caller, else a SAGATE_E* with lines in
+// `error`.
 int generation_load(const char *path, const struct config *running, struct generation **generation, char *error,
                     size_t error_cap);
+
+// A descriptor of the copy with a position of its own, at the beginning; the caller's to close. -1 with errno.
+int file_copy_open(const struct file_copy *copy);
 
 // Closes what `kept` does not share (sockets_close). NULL is allowed.
 void generation_free(struct generation *generation, const struct sockets *kept);

@@ -5,8 +5,11 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "common/secret.h"
+#include "controlplane/keystore/keystore.h"
 
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -29,12 +32,12 @@ static int send_patiently(int to, const struct plane_message *message, int pass_
     }
 }
 
-static int send_text(int to, const struct config *config)
+static int send_text(int to, const char *text)
 {
     int fd = memfd_create("sagate-config", MFD_CLOEXEC);
-    size_t len = strlen(config->text);
+    size_t len = strlen(text);
     int result = SAGATE_ESYS;
-    if (fd >= 0 && write(fd, config->text, len) == (ssize_t)len) {
+    if (fd >= 0 && write(fd, text, len) == (ssize_t)len) {
         const struct plane_message message = {.type = PLANE_CONFIG_TEXT};
         result = send_patiently(to, &message, fd);
     }
@@ -43,11 +46,26 @@ static int send_text(int to, const struct config *config)
     return result;
 }
 
-// Copies are read from where they stand, and by one process at a time.
-static int send_file(int to, const char *path, int copy)
+static int send_text_to_data(int to, const struct config *config)
+{
+    char *text = config_text_for_data(config);
+    if (text == NULL)
+        return SAGATE_ENOMEM;
+    int result = send_text(to, text);
+    secret_zero(text, strlen(text));
+    free(text);
+    return result;
+}
+
+// Both processes may get the same copy, each with a position of its own in it.
+static int send_file(int to, const char *path, const struct file_copy *copy)
 {
     const struct plane_message message = {.type = PLANE_CONFIG_FILE, .config_file = {.path = slice_text(path)}};
-    return lseek(copy, 0, SEEK_SET) == 0 ? send_patiently(to, &message, copy) : SAGATE_ESYS;
+    int fd = file_copy_open(copy);
+    int result = fd < 0 ? SAGATE_ESYS : send_patiently(to, &message, fd);
+    if (fd >= 0)
+        close(fd);
+    return result;
 }
 
 static int send_socket(int to, const char *name, int fd)
@@ -83,12 +101,12 @@ static int send_to_data(struct child *child, const struct generation *generation
     const struct sockets *sockets = &generation->sockets;
     int result = SAGATE_OK;
     for (size_t i = 0; i < config->certificate_count && result == SAGATE_OK; i++) {
-        result = send_file(child->fd, config->certificates[i].chain_file, generation->certificates[i][0].fd);
+        result = send_file(child->fd, config->certificates[i].chain_file, &generation->certificates[i][0]);
         if (result == SAGATE_OK)
-            result = send_file(child->fd, config->certificates[i].key_file, generation->certificates[i][1].fd);
+            result = send_file(child->fd, config->certificates[i].key_file, &generation->certificates[i][1]);
     }
     for (size_t i = 0; i < config->trust_anchor_count && result == SAGATE_OK; i++)
-        result = send_file(child->fd, config->trust_anchors[i].file, generation->trust_anchors[i].fd);
+        result = send_file(child->fd, config->trust_anchors[i].file, &generation->trust_anchors[i]);
     for (size_t i = 0; i < sockets->group_count && result == SAGATE_OK; i++) {
         const struct socket_group *group = &sockets->groups[i];
         for (unsigned j = 0; j < sockets->workers && (all || !group->sent) && result == SAGATE_OK; j++) {
@@ -100,13 +118,48 @@ static int send_to_data(struct child *child, const struct generation *generation
     return result;
 }
 
+static int send_certificate(int to, const struct generation *generation, size_t i)
+{
+    const struct config_certificate *certificate = &generation->config->certificates[i];
+    int result = send_file(to, certificate->chain_file, &generation->certificates[i][0]);
+    return result == SAGATE_OK ? send_file(to, certificate->key_file, &generation->certificates[i][1]) : result;
+}
+
+// What the control process reaches MAFs and MEFs with. What several of them use is sent once.
+static int send_tef_files(int to, const struct generation *generation)
+{
+    const struct config *config = generation->config;
+    bool certificates[CONFIG_CERTIFICATES_MAX] = {false};
+    bool anchors[CONFIG_TRUST_ANCHORS_MAX] = {false};
+    int result = SAGATE_OK;
+    for (size_t i = 0; i < config->tef_count && result == SAGATE_OK; i++) {
+        const struct config_tef *tef = &config->tefs[i];
+        if (generation->tef_keys[i].fd >= 0)
+            result = send_file(to, keystore_file_path(tef->psk), &generation->tef_keys[i]);
+        if (tef->psk_identity[0] != '\0')
+            continue;
+        if (!certificates[tef->certificate])
+            result = send_certificate(to, generation, tef->certificate);
+        certificates[tef->certificate] = true;
+        for (size_t k = 0; k < tef->trust_anchor_count && result == SAGATE_OK; k++) {
+            size_t anchor = tef->trust_anchors[k];
+            if (!anchors[anchor])
+                result = send_file(to, config->trust_anchors[anchor].file, &generation->trust_anchors[anchor]);
+            anchors[anchor] = true;
+        }
+    }
+    return result;
+}
+
 static int send_to_control(struct child *child, const struct generation *generation, bool check_only)
 {
     const struct config *config = generation->config;
     const struct sockets *sockets = &generation->sockets;
     int result = SAGATE_OK;
     if (config->credentials_file[0] != '\0')
-        result = send_file(child->fd, config->credentials_file, generation->credentials.fd);
+        result = send_file(child->fd, config->credentials_file, &generation->credentials);
+    if (result == SAGATE_OK)
+        result = send_tef_files(child->fd, generation);
     if (check_only)
         return result;
     // The numbers differ when the sockets do: the old ones are still open while new ones are opened.
@@ -128,7 +181,8 @@ int handover_config(struct supervisor *supervisor, struct child *child, struct g
         .config_commit = {.generation = generation->number, .check_only = check_only ? 1 : 0}};
     int result = send_patiently(child->fd, &begin, -1);
     if (result == SAGATE_OK)
-        result = send_text(child->fd, generation->config);
+        result = is_control(supervisor, child) ? send_text(child->fd, generation->config->text)
+                                               : send_text_to_data(child->fd, generation->config);
     if (result == SAGATE_OK && all)
         result = send_common(supervisor, child);
     if (result == SAGATE_OK)

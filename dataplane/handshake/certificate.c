@@ -98,7 +98,9 @@ static struct slice label_at(const struct config_upstream *upstream, struct slic
     bool below = same_name(slice_of(parent.data, cse_len), upstream->cse_id + 1) && parent.data[cse_len] == '.' &&
                  same_name(without(parent, cse_len + 1), upstream->sp_id + 2);
     struct slice cse = slice_of(name.data, label);
-    return below && memchr(cse.data, '*', cse.len) == NULL ? cse : none;
+    // A dNSName may hold any character here, and neither a pattern nor the address of something at a CSE is a CSE-ID.
+    bool plain = memchr(cse.data, '*', cse.len) == NULL && memchr(cse.data, '/', cse.len) == NULL;
+    return below && plain ? cse : none;
 }
 
 // The CSE-ID that the certificate names: the length written to `cse_id`, 0: none, or several that differ.

@@ -297,6 +297,11 @@ int handshake_contexts_new(const struct config *config, const struct handshake_f
     return SAGATE_OK;
 }
 
+void handshake_contexts_export(struct handshake_contexts *contexts)
+{
+    contexts->exports = true;
+}
+
 static void free_listening(struct handshake_contexts *contexts)
 {
     for (size_t i = 0; i < contexts->listener_count; i++) {

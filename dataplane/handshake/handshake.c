@@ -38,6 +38,18 @@ void handshake_own(struct handshake *handshake, struct session *session)
     handshake->session = session;
     session->owner = handshake;
     session->sink = handshake->sink;
+    if (handshake->contexts->exports)
+        wolfSSL_KeepArrays(session->ssl);
+}
+
+int handshake_export(const struct handshake *handshake, const char *label, uint8_t *out, size_t len)
+{
+    if (handshake->state == HANDSHAKE_ESTABLISHED && handshake->contexts->exports &&
+        wolfSSL_export_keying_material(handshake->session->ssl, out, len, label, strlen(label), NULL, 0, 0) ==
+            WOLFSSL_SUCCESS)
+        return SAGATE_OK;
+    secret_zero(out, len);
+    return SAGATE_EUNSUPPORTED;
 }
 
 static void wipe_key(struct handshake *handshake)

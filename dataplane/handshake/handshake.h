@@ -67,6 +67,9 @@ enum { HANDSHAKE_TICKET_SECRET = 32 };
 int handshake_contexts_tickets(struct handshake_contexts *contexts, const uint8_t secret[HANDSHAKE_TICKET_SECRET],
                                uint32_t lifetime_seconds);
 
+// Has every handshake keep what handshake_export needs, at the price of memory. Call before the first handshake.
+void handshake_contexts_export(struct handshake_contexts *contexts);
+
 // What one datagram from an address without an association begins with, without any state.
 enum handshake_first {
     HANDSHAKE_NOT_A_HELLO, // no ClientHello in epoch 0: drop
@@ -129,6 +132,11 @@ bool handshake_resumed(const struct handshake *handshake);
 // After SAGATE_DONE: the peer's own certificate (DER), which was verified (RFC 5280 6.1) and whose key the peer has
 // proven to hold; empty: it has shown none. Valid until handshake_finish.
 struct slice handshake_certificate(const struct handshake *handshake);
+
+// After SAGATE_DONE, with handshake_contexts_export: `len` bytes of the session's exporter for `label`, without a
+// context (RFC 5705, RFC 8446 7.5; TS-0003 10.3.1). SAGATE_OK; SAGATE_EUNSUPPORTED (the library does not give them;
+// `out` is wiped).
+int handshake_export(const struct handshake *handshake, const char *label, uint8_t *out, size_t len);
 
 // After SAGATE_DONE: how the peer proved itself (FRAMEWORK_PSK: with handshake_identity(); FRAMEWORK_CERTIFICATE: with
 // handshake_certificate(); FRAMEWORK_NONE: server certificate only), and the session. The handshake is freed. SAGATE_OK

@@ -42,6 +42,7 @@ struct handshake_contexts {
     void *make_cid_context;
     struct tickets tickets; // lifetime 0: none are given or taken
     uint8_t *ticket_secret; // in secret memory
+    bool exports;           // handshakes keep what the exporter needs
 };
 
 struct handshake_contexts *contexts_reference(struct handshake_contexts *contexts);

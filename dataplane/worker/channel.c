@@ -195,13 +195,13 @@ static struct slice credential_of(struct worker *worker, const struct lifetime_i
 {
     struct plane_packed packed = {0};
     if (item->association == NULL) {
-        bool psk = plane_packed_principal(store_principal(worker->store, item->slot), &packed) &&
-                   packed.framework == FRAMEWORK_PSK;
-        return psk ? packed.credential_id : packed_none;
+        bool key = plane_packed_principal(store_principal(worker->store, item->slot), &packed) &&
+                   framework_has_key(packed.framework);
+        return key ? packed.credential_id : packed_none;
     }
     const struct principal *principal = item->association->device.principal;
-    return principal != NULL && item->association->framework == FRAMEWORK_PSK ? slice_text(principal->credential_id)
-                                                                              : packed_none;
+    return principal != NULL && framework_has_key(item->association->framework) ? slice_text(principal->credential_id)
+                                                                                : packed_none;
 }
 
 // Asks about the identities of all associations again, in pieces, and never more at a time than control can take.

@@ -322,6 +322,8 @@ static enum stat_id success_of(enum framework framework)
     switch (framework) {
     case FRAMEWORK_PSK:
         return STAT_HANDSHAKES_OK_PSK;
+    case FRAMEWORK_MAF:
+        return STAT_HANDSHAKES_OK_MAF;
     case FRAMEWORK_CERTIFICATE:
         return STAT_HANDSHAKES_OK_CERTIFICATE;
     default:
@@ -365,6 +367,8 @@ void traffic_establish(struct pending *pending)
                proof != SAGATE_OK ? STAT_HANDSHAKES_FAILED_CERTIFICATE : STAT_HANDSHAKES_FAILED_CREDENTIAL);
         return;
     }
+    if (framework == FRAMEWORK_PSK)
+        framework = principal->framework; // whose key it was: provisioned, or handed out by a MAF
     struct association *association = stream ? lifetime_stream(pending, framework, principal, record)
                                              : lifetime_datagrams(pending, framework, principal, record);
     if (association == NULL) {

@@ -1,121 +1,241 @@
-# A key that a device registers at a MAF or an MEF lets it in: device, sagate-tef, sagate and the CSE together.
+# Keys from a MAF and an MEF: a device registers its key there, sagate fetches it in the middle of the handshake, and the
+# CSE sees the right originator (TS-0003 8.2.2.3, 8.3.4.3).
 # SPDX-License-Identifier: GPL-3.0-or-later
-from clients import openssl_psk
-from device import VERSIONS, device, key_file, port_of, read_association
-from harness import check, equal, wait_for
-from lib import Sagate
-from tef import ADMIN, SOURCE, TARGET, Tef
+import base64
+import os
+import signal
+import time
 
-# The registrar's public form: sp.example's CSE "id-in" of the tests, and the AE whose key the MAF registers.
-AE = SOURCE.split("/")[-1]
+from clients import Closed, openssl_psk
+from harness import Failure, check, equal, settle, wait_for
+from lib import DEV1, Sagate
+from peers import Row, ask
+from tef import ADMIN, SOURCE, TARGET, Tef, connect, key_body
+from test_tef import exported_by
 
-
-class Field:
-    """sagate-tef with its clients, and a sagate that asks it."""
-
-    def __init__(self, t, **overrides):
-        self.t = t
-        self.tef = Tef(t)
-        self.gateway = self.tef.client(TARGET)
-        self.source = self.tef.client(SOURCE, "--admin", ADMIN)
-        self.sagate = Sagate(t, start=False, credentials=[])
-        path = self.sagate.dir / "maf.key"
-        path.touch(mode=0o600)
-        path.write_text(self.gateway.key + "\n")
-        place = {"address": "127.0.0.1", "upstream": "in", "admin_fqdn": ADMIN, "psk_identity": self.gateway.identity,
-                 "psk": f"file:{path}", "register": False}
-        self.sagate.settings["mafs"] = [{"name": "maf", "fqdn": "maf.sp.example", "port": self.tef.port, **place}]
-        self.sagate.settings["mefs"] = [{"name": "mef", "fqdn": "mef.sp.example", "port": self.tef.mef_port, **place}]
-        self.sagate.settings.update(overrides)
-        self.sagate.write()
-        self.sagate.start()
-
-    def register(self, name="association", command="register-key", *argv):
-        """The association file of a key that was registered just now."""
-        maf = command == "register-key"
-        path = self.t.dir / name
-        run = device(self.t, command, "--maf" if maf else "--mef",
-                     f"127.0.0.1:{self.tef.port if maf else self.tef.mef_port}", "--fqdn",
-                     "maf.sp.example" if maf else "mef.sp.example", "--psk-identity", self.source.identity, "--psk-file",
-                     key_file(self.t, "source.hex", self.source.key), "--client-id", SOURCE, "--target", TARGET,
-                     "--admin", ADMIN, "--output", path, *argv).ok()
-        identity, key = read_association(path)
-        equal(run.step("key")["identity"], identity)
-        check(key not in str(run.steps) + run.err.decode(), "the key was printed")
-        return path
-
-    def request(self, path, transport="--dtls", version="1.2", sender=AE, *argv):
-        return device(self.t, "request", "--connect", f"127.0.0.1:{port_of(self.sagate, transport == '--dtls')}",
-                      transport, version, "--association", path, "--from", sender, "--to", "/cse-in", *argv)
-
-    def seen(self):
-        return {r["from"] for r in self.sagate.cse.records()}
+DEVICE = "//sp.example/id-in/Cdev1"  # the AE that the clients of peers.py act as
 
 
-def everything(t, command):
-    field = Field(t)
-    for number, (transport, version) in enumerate(VERSIONS):
-        path = field.register(f"association{number}", command)
-        run = field.request(path, transport, version)
-        check("rsc" in run.step("response"), run.steps)
-        check(run.step("response")["rsc"] != 4106, run.steps)
-        equal(len(field.sagate.cse.records()), number + 1, "requests that reached the CSE")
-    equal(field.seen(), {AE})
+class RegisteredKey:
+    """A key of a MAF or an MEF, as a credential of the clients here."""
+
+    def __init__(self, identity, key):
+        self.identity, self.bytes = identity, key
+        self.hex = key.hex()
 
 
-def test_maf_all_versions(t):
-    everything(t, "register-key")
+def start(t, tef, **changes):
+    """sagate in front of a CSE, with the MAF and the MEF of `tef`; the first credential is provisioned, as ever."""
+    target = tef.client(TARGET, "--admin", ADMIN)
+    s = Sagate(t, start=False)
+    key = s.dir / "km.key"
+    key.touch(0o600)
+    key.write_text(target.key + "\n")
+    common = {"address": "127.0.0.1", "upstream": "in", "admin_fqdn": ADMIN, "psk_identity": target.identity,
+              "psk": "file:km.key", **changes}
+    s.settings["mafs"] = [{"name": "maf", "fqdn": "maf.sp.example", "port": tef.port, **common}]
+    s.settings["mefs"] = [{"name": "mef", "fqdn": "mef.sp.example", "port": tef.mef_port, **common}]
+    s.settings["resolver"] = {"negative_seconds": 1}
+    s.write()
+    s.start()
+    return s
 
 
-def test_mef_all_versions(t):
-    everything(t, "enrol")
+def register(tef, device, suid=32, kind="maf"):
+    """The device registers a key; OpenSSL exports the same from that session."""
+    label = "EXPORTER-oneM2M-Connection" if kind == "maf" else "EXPORTER-oneM2M-Bootstrap"
+    answer, exported = exported_by(device, label, port=tef.port if kind == "maf" else tef.mef_port, suid=suid)
+    equal(answer.rsc, 2001)
+    return RegisteredKey(f"{exported[:16].hex().upper()}@{kind}.sp.example", exported[16:])
 
 
-def test_maf_handshake_over_tls13_and_given_key(t):
-    field = Field(t)
-    path = field.register("a", "register-key", "--tls", "1.3")
-    field.request(path)
-    given = key_file(t, "given.hex", "5a" * 32)
-    path = field.register("b", "register-key", "--key-value-file", given)
-    equal(read_association(path)[1], "5a" * 32)
-    field.request(path, "--tls", "1.3")
-    equal((field.seen(), len(field.sagate.cse.records())), ({AE}, 2))
+def device_of(tef):
+    return tef.client(DEVICE, "--admin", ADMIN)
 
 
-class Exported:
-    """A credential of an association file, for clients that are not ours."""
-
-    def __init__(self, path):
-        self.identity, self.hex = read_association(path)
+ROWS = [("DTLSv1.2", "PSK-AES128-CCM-8"), ("DTLSv1.3", "TLS13-AES128-GCM-SHA256"),
+        ("TLSv1.2", "PSK-AES128-GCM-SHA256"), ("TLSv1.3", "TLS13-AES128-GCM-SHA256")]
 
 
-def test_openssl_with_the_exported_key(t):
-    field = Field(t)
-    with openssl_psk(t, field.sagate.tls_port, Exported(field.register())) as stream:
-        answer = stream.request("GET", "/cse-in", origin=AE)
-    check(answer.rsc is not None and answer.rsc != 4106, answer)
-    equal(field.seen(), {AE})
+def whole_way(t, kind, suid, framework):
+    tef = Tef(t)
+    s = start(t, tef)
+    device = device_of(tef)
+    for number, (version, suite) in enumerate(ROWS):
+        key = register(tef, device, suid, kind)
+        rqi = f"r{number}"
+        told = ask(t, s, Row("wolfSSL", version, suite, key), [rqi])
+        equal(told.answers, [(2000, rqi)], version)
+        record = s.cse.records(rqi=rqi)[0]
+        equal(record["from"], "Cdev1", version)
+    equal(s.metric("remote_resolutions_total", result="found"), len(ROWS))
+    equal(s.metric("tef_requests_total", tef=kind, result="ok"), len(ROWS) + 1)  # and one registration
+    equal(s.metric("tef_registered", tef=kind), 1)
+    equal(s.metric("handshakes_total", result="ok", framework=framework), len(ROWS))
 
 
-def test_another_originator_is_refused(t):
-    field = Field(t)
-    path = field.register()
-    for transport, version in VERSIONS:
-        run = field.request(path, transport, version, "Sdev2")
-        equal((run.status, run.step("response")["rsc"]), (1, 4106))
-    equal(field.sagate.cse.records(), [])
+def test_maf_every_version(t):
+    whole_way(t, "maf", 32, "maf")
 
 
-def test_maf_killed_and_restarted(t):
-    field = Field(t)
-    first, second = field.register("first"), field.register("second")
-    check("rsc" in field.request(first).step("response"))
-    field.tef.process.kill()
-    # What is known still works; what is not is refused, and sagate lives on.
-    check("rsc" in field.request(first).step("response"))
-    equal(field.request(second, "--dtls", "1.2", AE, "--timeout", "5").status, 4)
-    field.tef.start()
-    # An identity that failed is not asked for again at once (negative cache), a back-off ends by itself.
-    wait_for(lambda: field.request(second, "--tls", "1.2", AE, "--timeout", "3").status in (0, 1),
-             "the second key is resolved", 60)
-    equal(field.seen(), {AE})
+def test_mef_every_version(t):
+    whole_way(t, "mef", 22, "psk")
+
+
+def test_clients_that_are_not_ours(t):
+    """From the registration to the request with OpenSSL alone; the key is asked for once."""
+    tef = Tef(t)
+    s = start(t, tef)
+    key = register(tef, device_of(tef))
+    for rqi in ("a", "b"):
+        with openssl_psk(t, s.tls_port, key) as stream:
+            answer = stream.request("GET", "/cse-in", origin="Cdev1", rqi=rqi)
+            equal((answer.rsc, answer.header("X-M2M-RI")), (2000, rqi))
+    record = s.cse.records(rqi="b")[0]
+    equal(record.header("X-SAGate-Framework"), ["maf"])
+    equal(record.header("X-SAGate-Originator"), [DEVICE])
+    equal(record.header("X-SAGate-Credential-ID"), [f"12-{key.identity}"])
+    retrievals = [line for line in tef.audit() if line["procedure"] == "key_retrieval"]
+    equal([(line["client"], line["rsc"]) for line in retrievals], [(TARGET, 2000)])
+
+
+def test_originator_is_enforced(t):
+    tef = Tef(t)
+    s = start(t, tef)
+    with openssl_psk(t, s.tls_port, register(tef, device_of(tef))) as stream:
+        for wrong in ("Cdev2", "Sdev1", "CAdmin"):
+            answer = stream.request("GET", "/cse-in", origin=wrong, rqi="imp")
+            equal((answer.status, answer.rsc), (403, 4106), wrong)
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="own").rsc, 2000)
+    equal([r["rqi"] for r in s.cse.records()], ["own"])
+
+
+def refused(t, s, identity, key=b"k" * 32):
+    """True when a handshake with this identity ends as one with a wrong key does."""
+    with openssl_psk(t, s.tls_port, RegisteredKey(identity, key)) as stream:
+        try:
+            stream.request("GET", "/cse-in", origin="Cdev1", rqi="never")
+        except (Closed, Failure):
+            return True
+        return False
+
+
+def test_keys_that_are_not_for_us(t):
+    tef = Tef(t)
+    s = start(t, tef)
+    device = device_of(tef)
+    tef.client("//sp.example/id-other", "--admin", ADMIN)
+    with connect(device) as stream:
+        value = base64.b64encode(b"k" * 32).decode()
+        answers = [stream.request("POST", "/", ty=2, body=key_body(keyValue=value, targets=["//sp.example/id-other"])),
+                   stream.request("POST", "/", ty=2, body=key_body(33, keyValue=value))]
+    for answer in answers:
+        equal(answer.rsc, 2001)
+        check(refused(t, s, answer.json["sec:symmKeyReg"]["relativeKeyID"] + "@maf.sp.example"), answer)
+    check(refused(t, s, "00" * 16 + "@maf.sp.example"), "an unknown key")
+    equal(s.metric("remote_keys_refused_total", reason="suid"), 1)
+    equal(s.metric("remote_resolutions_total", result="not_found"), 2)
+    equal(s.cse.records(), [])
+
+
+def test_nobody_else_is_asked(t):
+    tef = Tef(t)
+    s = start(t, tef)
+    before = s.metric("tef_requests_total", tef="maf", result="ok")
+    for identity in ("00@other.example", "no-at-sign", "a@b@maf.sp.example", "../x@maf.sp.example", "..@maf.sp.example",
+                     "%2f@maf.sp.example", "a b@maf.sp.example", "@maf.sp.example", "x@"):
+        check(refused(t, s, identity), identity)
+    equal(s.metric("tef_requests_total", tef="maf", result="ok"), before)
+    equal(s.metric("tef_requests_total", tef="maf", result="not_found"), 0)
+    check(s.metric("remote_resolutions_total", result="unknown_fqdn") >= 1, "not counted")
+    check(s.metric("remote_resolutions_total", result="malformed_identity") >= 6, "not counted")
+
+
+def test_maf_dies_and_comes_back(t):
+    tef = Tef(t)
+    s = start(t, tef)
+    device = device_of(tef)
+    keys = [register(tef, device) for _ in range(3)]
+    with openssl_psk(t, s.tls_port, keys[0]) as stream:
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="before").rsc, 2000)
+        tef.process.signal(signal.SIGKILL)
+        tef.process.wait()
+        check(refused(t, s, keys[1].identity, keys[1].bytes), "the MAF is away")
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="during").rsc, 2000)
+        # What is known needs no MAF.
+        with openssl_psk(t, s.tls_port, keys[0]) as second:
+            equal(second.request("GET", "/cse-in", origin="Cdev1", rqi="second").rsc, 2000)
+        tef.start()
+
+        def served():
+            return not refused(t, s, keys[2].identity, keys[2].bytes)
+
+        wait_for(served, "the MAF is used again", 20)
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="after").rsc, 2000)
+    check(s.metric("tef_requests_total", tef="maf", result="unavailable")
+          + s.metric("tef_requests_total", tef="maf", result="timeout") >= 1, "not counted")
+
+
+def test_control_process_dies(t):
+    """An association on a key of the MAF outlives the control process, also while the MAF is away."""
+    tef = Tef(t)
+    s = start(t, tef)
+    with openssl_psk(t, s.tls_port, register(tef, device_of(tef))) as stream:
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="1").rsc, 2000)
+        tef.process.signal(signal.SIGKILL)
+        tef.process.wait()
+        control = s.pids()["control"]
+        os.kill(control, signal.SIGKILL)
+        wait_for(lambda: s.pids()["control"] not in (0, control), "another control process")
+        settle(1)
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="2").rsc, 2000)
+        tef.start()
+
+
+def test_expiry_ends_associations(t):
+    tef = Tef(t)
+    s = start(t, tef)
+    with connect(device_of(tef)) as stream:
+        soon = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() + 4))
+        answer = stream.request("POST", "/", ty=2, body=key_body(et=soon, keyValue=base64.b64encode(b"k" * 32).decode()))
+    identity = answer.json["sec:symmKeyReg"]["relativeKeyID"] + "@maf.sp.example"
+    with openssl_psk(t, s.tls_port, RegisteredKey(identity, b"k" * 32)) as stream:
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="1").rsc, 2000)
+        check(stream.closed(15), "it outlives its key")
+    check(refused(t, s, identity), "the key is still good")
+
+
+def test_operator(t):
+    tef = Tef(t)
+    s = start(t, tef)
+    key = register(tef, device_of(tef))
+    tefs = s.ctl("tef", "status")["tefs"]
+    equal([(one["name"], one["fqdn"], one["registered"]) for one in tefs],
+          [("maf", "maf.sp.example", True), ("mef", "mef.sp.example", True)])
+    with openssl_psk(t, s.tls_port, key) as stream:
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="1").rsc, 2000)
+        equal(s.ctl("identities", "flush", "--identity", key.identity)["flushed"], 1)
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="2").rsc, 2000)
+        with openssl_psk(t, s.tls_port, key) as second:
+            equal(second.request("GET", "/cse-in", origin="Cdev1", rqi="3").rsc, 2000)
+        s.ctl("identities", "flush", "--end-associations")
+        check(stream.closed(10), "the association goes on")
+
+
+def test_reload(t):
+    """A client whose settings are as before goes on; a key file that is bad leaves all as it is; a MAF that goes takes
+    its associations along."""
+    tef = Tef(t)
+    s = start(t, tef)
+    with openssl_psk(t, s.tls_port, register(tef, device_of(tef))) as stream:
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="1").rsc, 2000)
+        s.ctl("reload")
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="2").rsc, 2000)
+        equal(len([line for line in tef.audit() if line["procedure"].endswith("registration")
+                   and line["client"] == TARGET]), 2)  # one at the MAF, one at the MEF
+        del s.settings["mafs"]
+        s.write()
+        s.ctl("reload")
+        check(stream.closed(10), "its association goes on")
+    with openssl_psk(t, s.tls_port, DEV1) as stream:
+        equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="3").rsc, 2000)

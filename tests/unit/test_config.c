@@ -2,8 +2,7 @@
 // other processes.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
-#include "controlplane/config/tables.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/config_rig.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,200 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/sagate-config-XXXXXX";
-
-static void path_of(const char *name, char out[256])
-{
-    (void)snprintf(out, 256, "%s/%s", folder, name);
-}
-
-static void put(const char *name, const char *content, mode_t mode)
-{
-    char path[256];
-    path_of(name, path);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    CU_ASSERT_FATAL(fd >= 0);
-    CU_ASSERT_EQUAL(write(fd, content, strlen(content)), (ssize_t)strlen(content));
-    CU_ASSERT_EQUAL(fchmod(fd, mode), 0);
-    close(fd);
-}
-
-static int load(const char *content, struct config **config, struct config_errors *errors)
-{
-    char path[256];
-    path_of("sagate.conf", path);
-    put("sagate.conf", content, 0644);
-    return config_load(path, config, errors);
-}
-
-#define SERVERS     "servers = ( { name = \"s\"; http = \"127.0.0.1:8080\"; coap = \"[::1]:5683\"; } );"
-#define UPSTREAM    "{ name = \"in\"; sp_id = \"//sp.example\"; cse_id = \"/id-in\"; " SERVERS " }"
-#define UPSTREAMS   "upstreams = ( " UPSTREAM " );\n"
-#define COAPS       "{ name = \"coaps\"; transport = \"dtls\"; binding = \"coap\"; upstream = \"in\"; }"
-#define LISTENERS   "listeners = ( " COAPS " );\n"
-#define HTTPS(more) "{ name = \"https\"; transport = \"tls\"; binding = \"http\"; upstream = \"in\"; " more " }"
-
-static void same_text(const char *a, const char *b)
-{
-    CU_ASSERT_PTR_NOT_NULL_FATAL(a);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(b);
-    CU_ASSERT_STRING_EQUAL(a, b);
-}
-
-static void same_texts(char *const *a, size_t a_count, char *const *b, size_t b_count)
-{
-    CU_ASSERT_EQUAL_FATAL(a_count, b_count);
-    for (size_t i = 0; i < a_count; i++)
-        same_text(a[i], b[i]);
-}
-
-static void same_address(const struct address *a, const struct address *b)
-{
-    CU_ASSERT_EQUAL_FATAL(a->len, b->len);
-    if (a->len != 0)
-        CU_ASSERT_TRUE(address_equal(a, b));
-}
-
-static void same_upstream(const struct config_upstream *a, const struct config_upstream *b)
-{
-    same_text(a->name, b->name);
-    same_text(a->sp_id, b->sp_id);
-    same_text(a->cse_id, b->cse_id);
-    CU_ASSERT_EQUAL(a->http_identity, b->http_identity);
-    CU_ASSERT_EQUAL(a->coap_identity, b->coap_identity);
-    CU_ASSERT_EQUAL(a->coap_numbering, b->coap_numbering);
-    CU_ASSERT_EQUAL(a->from_form, b->from_form);
-    same_text(a->authorization, b->authorization);
-    same_texts(a->full_access_originators, a->full_access_count, b->full_access_originators, b->full_access_count);
-    CU_ASSERT_EQUAL(a->request_id_bytes, b->request_id_bytes);
-    CU_ASSERT_EQUAL(a->request_milliseconds, b->request_milliseconds);
-    CU_ASSERT_EQUAL(a->requests, b->requests);
-    CU_ASSERT_EQUAL(a->connections, b->connections);
-    CU_ASSERT_EQUAL(a->connection_idle_seconds, b->connection_idle_seconds);
-    CU_ASSERT_EQUAL(a->coap_source_ports, b->coap_source_ports);
-    CU_ASSERT_EQUAL(a->http_health, b->http_health);
-    CU_ASSERT_EQUAL(a->coap_health, b->coap_health);
-    same_text(a->health_path, b->health_path);
-    same_text(a->health_originator, b->health_originator);
-    CU_ASSERT_EQUAL(a->health_seconds, b->health_seconds);
-    CU_ASSERT_EQUAL(a->health_timeout_milliseconds, b->health_timeout_milliseconds);
-    CU_ASSERT_EQUAL(a->health_rise, b->health_rise);
-    CU_ASSERT_EQUAL(a->health_fall, b->health_fall);
-    CU_ASSERT_EQUAL(a->registration_substitute, b->registration_substitute);
-    CU_ASSERT_EQUAL_FATAL(a->server_count, b->server_count);
-    for (size_t i = 0; i < a->server_count; i++) {
-        same_text(a->servers[i].name, b->servers[i].name);
-        CU_ASSERT_EQUAL(a->servers[i].number, b->servers[i].number);
-        CU_ASSERT_EQUAL(a->servers[i].weight, b->servers[i].weight);
-        CU_ASSERT_EQUAL(a->servers[i].has_http, b->servers[i].has_http);
-        CU_ASSERT_EQUAL(a->servers[i].has_coap, b->servers[i].has_coap);
-        same_address(&a->servers[i].http, &b->servers[i].http);
-        same_address(&a->servers[i].coap, &b->servers[i].coap);
-    }
-}
-
-static void same_listener(const struct config_listener *a, const struct config_listener *b)
-{
-    same_text(a->name, b->name);
-    CU_ASSERT_EQUAL(a->transport, b->transport);
-    CU_ASSERT_EQUAL(a->binding, b->binding);
-    same_address(&a->address, &b->address);
-    CU_ASSERT_EQUAL(a->upstream, b->upstream);
-    CU_ASSERT_EQUAL(a->psk, b->psk);
-    CU_ASSERT_EQUAL_FATAL(a->certificate_count, b->certificate_count);
-    for (size_t i = 0; i < a->certificate_count; i++)
-        CU_ASSERT_EQUAL(a->certificates[i], b->certificates[i]);
-    CU_ASSERT_EQUAL(a->client_certificates, b->client_certificates);
-    CU_ASSERT_EQUAL_FATAL(a->trust_anchor_count, b->trust_anchor_count);
-    for (size_t i = 0; i < a->trust_anchor_count; i++)
-        CU_ASSERT_EQUAL(a->trust_anchors[i], b->trust_anchors[i]);
-    CU_ASSERT_EQUAL(a->unknown_server_name_refused, b->unknown_server_name_refused);
-    CU_ASSERT_EQUAL(a->version_min, b->version_min);
-    CU_ASSERT_EQUAL(a->version_max, b->version_max);
-    CU_ASSERT_EQUAL(a->coap_numbering, b->coap_numbering);
-    same_text(a->release_version_default, b->release_version_default);
-}
-
-static void same_config(const struct config *a, const struct config *b)
-{
-    same_text(a->process.user, b->process.user);
-    same_text(a->process.control_user, b->process.control_user);
-    same_text(a->process.state_directory, b->process.state_directory);
-    CU_ASSERT_EQUAL(a->process.workers, b->process.workers);
-    CU_ASSERT_EQUAL(a->process.pin_workers, b->process.pin_workers);
-    CU_ASSERT_EQUAL(a->process.lock_memory, b->process.lock_memory);
-    CU_ASSERT_EQUAL(a->process.log_level, b->process.log_level);
-    CU_ASSERT_EQUAL(memcmp(&a->limits, &b->limits, sizeof a->limits), 0);
-    CU_ASSERT_EQUAL_FATAL(a->certificate_count, b->certificate_count);
-    for (size_t i = 0; i < a->certificate_count; i++) {
-        const struct config_certificate *left = &a->certificates[i], *right = &b->certificates[i];
-        same_text(left->name, right->name);
-        same_text(left->chain_file, right->chain_file);
-        same_text(left->key_file, right->key_file);
-        same_texts(left->server_names, left->server_name_count, right->server_names, right->server_name_count);
-    }
-    CU_ASSERT_EQUAL_FATAL(a->trust_anchor_count, b->trust_anchor_count);
-    for (size_t i = 0; i < a->trust_anchor_count; i++) {
-        same_text(a->trust_anchors[i].name, b->trust_anchors[i].name);
-        same_text(a->trust_anchors[i].file, b->trust_anchors[i].file);
-    }
-    CU_ASSERT_EQUAL_FATAL(a->upstream_count, b->upstream_count);
-    for (size_t i = 0; i < a->upstream_count; i++)
-        same_upstream(&a->upstreams[i], &b->upstreams[i]);
-    CU_ASSERT_EQUAL_FATAL(a->listener_count, b->listener_count);
-    for (size_t i = 0; i < a->listener_count; i++)
-        same_listener(&a->listeners[i], &b->listeners[i]);
-    same_text(a->credentials_file, b->credentials_file);
-    same_text(a->control_socket, b->control_socket);
-    CU_ASSERT_EQUAL(a->control_socket_mode, b->control_socket_mode);
-    same_text(a->control_socket_group, b->control_socket_group);
-    same_address(&a->metrics, &b->metrics);
-    same_text(a->text, b->text);
-}
-
-// Loads what must be right, and takes it through the other processes twice.
-static struct config *good(const char *content)
-{
-    struct config *config = NULL, *second = NULL, *third = NULL;
-    struct config_errors errors;
-    int result = load(content, &config, &errors);
-    if (result != SAGATE_OK)
-        printf("\n%s\n", errors.text);
-    CU_ASSERT_EQUAL_FATAL(result, SAGATE_OK);
-    CU_ASSERT_PTR_NULL(errors.text);
-    CU_ASSERT_EQUAL_FATAL(config_parse(config->text, &second, &errors), SAGATE_OK);
-    CU_ASSERT_EQUAL_FATAL(config_parse(second->text, &third, &errors), SAGATE_OK);
-    same_config(config, second);
-    same_config(config, third);
-    config_free(second);
-    config_free(third);
-    return config;
-}
-
-// Loads what must be refused; the errors must hold `expected`. Returns their number.
-static size_t bad(const char *content, const char *expected)
-{
-    struct config *config = NULL;
-    struct config_errors errors;
-    CU_ASSERT_EQUAL(load(content, &config, &errors), SAGATE_ECONFIG);
-    CU_ASSERT_PTR_NULL(config);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(errors.text);
-    bool holds = strstr(errors.text, expected) != NULL;
-    if (!holds)
-        printf("\nexpected: %s\nfound: %s\n", expected, errors.text);
-    CU_ASSERT_TRUE(holds);
-    size_t count = errors.count;
-    config_errors_free(&errors);
-    CU_ASSERT_PTR_NULL(errors.text);
-    config_free(config);
-    return count;
-}
-
 static void smallest_has_defaults(void)
 {
-    struct config *config = good(UPSTREAMS LISTENERS);
+    struct config *config = rig_good(UPSTREAMS LISTENERS);
     char path[256];
-    path_of("credentials.conf", path);
+    rig_path("credentials.conf", path);
     CU_ASSERT_STRING_EQUAL(config->credentials_file, path);
     CU_ASSERT_STRING_EQUAL(config->process.user, "nobody");
     CU_ASSERT_TRUE(config->process.workers >= 1 && config->process.workers <= CONFIG_WORKERS_MAX);
@@ -222,7 +32,7 @@ static void smallest_has_defaults(void)
     CU_ASSERT_STRING_EQUAL(address_format(&config->metrics, text), "127.0.0.1:9464");
     CU_ASSERT_STRING_EQUAL(address_format(&config->upstreams[0].servers[0].coap, text), "[::1]:5683");
     config_free(config);
-    config = good(UPSTREAMS "listeners = ( " HTTPS("address = \"::\";") " ); metrics = { port = 0; };");
+    config = rig_good(UPSTREAMS "listeners = ( " HTTPS("address = \"::\";") " ); metrics = { port = 0; };");
     CU_ASSERT_EQUAL(config->listeners[0].version_max, CONFIG_TLS_1_3);
     CU_ASSERT_STRING_EQUAL(address_format(&config->listeners[0].address, text), "[::]:443");
     CU_ASSERT_EQUAL(config->metrics.len, 0);
@@ -232,7 +42,7 @@ static void smallest_has_defaults(void)
 // A default that is larger than what is set beside it is lowered to that.
 static void defaults_follow_what_is_set(void)
 {
-    struct config *config = good(
+    struct config *config = rig_good(
         "limits: { handshakes = 10; handshake_seconds = 1; http_body_bytes = 2000; };\n"
         "upstreams = ( { name = \"in\"; sp_id = \"//sp.example\"; cse_id = \"/id-in\"; health_seconds = 1; " SERVERS
         " }, { name = \"b\"; sp_id = \"//b.example\"; cse_id = \"/b\"; " SERVERS " } );\n" LISTENERS);
@@ -242,7 +52,7 @@ static void defaults_follow_what_is_set(void)
     CU_ASSERT_EQUAL(config->upstreams[0].health_timeout_milliseconds, 1000);
     CU_ASSERT_EQUAL(config->upstreams[1].health_timeout_milliseconds, 2000);
     config_free(config);
-    config = good(
+    config = rig_good(
         "limits: { handshakes = 10000; handshake_seconds = 600; http_body_bytes = 16777216; };\n" UPSTREAMS LISTENERS);
     CU_ASSERT_EQUAL(config->limits.parked, 1024);
     CU_ASSERT_EQUAL(config->limits.parked_milliseconds, 5000);
@@ -282,16 +92,76 @@ static const char everything[] =
     "    client_certificates = \"required\"; trust_anchors = [ \"y\", \"x\" ]; release_version_default = \"2a\"; },\n"
     "  { name = \"c\"; transport = \"dtls\"; binding = \"coap\"; port = 5685; upstream = \"other\"; coap_numbering = "
     "\"old\"; } );\n"
+    "mafs = ( { name = \"m1\"; binding = \"coap\"; fqdn = \"MAF.sp.Example\"; address = \"::1\"; port = 7; upstream = "
+    "\"other\";\n"
+    "    admin_fqdn = \"Admin.example\"; admin_checked = true; targets_required = true; first_half = true; register = "
+    "false;\n"
+    "    psk_identity = \"K m@maf\"; psk = \"file:keys/m \\\"1\\\"\"; connections = 1; requests_per_connection = 2;\n"
+    "    timeout_milliseconds = 30; registration_seconds = 60;\n"
+    "    profile = { registration_path = \"/r\"; key_path = \"\"; registration_type = 3; key_type = 4;\n"
+    "      registration_root = \"a:b\"; key_root = \"c\"; expiration_time = \"d\"; labels = \"e\"; admin_fqdn = "
+    "\"f\";\n"
+    "      suid = \"g\"; target_ids = \"h\"; source_id = \"i\"; key_value = \"j\"; relative_key_id = \"k\";\n"
+    "      resource_id = \"l\"; encoding = \"hex\"; }; },\n"
+    "  { name = \"m2\"; fqdn = \"m2\"; address = \"192.0.2.1\"; upstream = \"in\"; admin_fqdn = \"a\"; psk_identity = "
+    "\"i\";\n"
+    "    psk = \"pkcs11:object=km?pin-value=sesame\"; } );\n"
+    "mefs = ( { name = \"e1\"; fqdn = \"e1\"; address = \"192.0.2.1\"; upstream = \"in\"; admin_fqdn = \"a\";\n"
+    "    certificate = \"b\"; trust_anchors = [ \"y\", \"x\" ];\n"
+    "    profile = { method = \"fetch_credentials\"; encoding = \"base64\"; }; } );\n"
+    "resolver: { waiting = 1; cached = 2; deadline_milliseconds = 13; negative_seconds = 0; cache_seconds = 5; };\n"
+    "minimum_protection_level: { credentials = 2; tef_keys = 1; private_keys = 1; };\n"
     "credentials_file = \"\";\n"
     "control: { socket = \"c.sock\"; socket_mode = \"600\"; socket_group = \"adm\"; };\n"
     "metrics: { address = \"::1\"; port = 1; };\n";
 
+static void tefs_are_read(const struct config *config)
+{
+    char reference[300];
+    (void)snprintf(reference, sizeof reference, "file:%s/keys/m \"1\"", rig_folder);
+    CU_ASSERT_EQUAL_FATAL(config->tef_count, 3);
+    const struct config_tef *maf = &config->tefs[0], *plain = &config->tefs[1], *mef = &config->tefs[2];
+    CU_ASSERT_TRUE(maf->kind == TEF_MAF && plain->kind == TEF_MAF && mef->kind == TEF_MEF);
+    CU_ASSERT_TRUE(maf->coap && !plain->coap && !mef->coap);
+    CU_ASSERT_STRING_EQUAL(maf->fqdn, "maf.sp.example");
+    CU_ASSERT_STRING_EQUAL(maf->psk, reference);
+    CU_ASSERT_STRING_EQUAL(maf->psk_identity, "K m@maf");
+    CU_ASSERT_EQUAL(ntohs(maf->address.v6.sin6_port), 7);
+    CU_ASSERT_EQUAL(maf->upstream, 1);
+    CU_ASSERT_TRUE(maf->admin_checked && maf->targets_required && maf->first_half && !maf->register_client);
+    CU_ASSERT_STRING_EQUAL(maf->profile.key_path, "");
+    CU_ASSERT_STRING_EQUAL(maf->profile.resource_id, "l");
+    CU_ASSERT_EQUAL(maf->profile.registration_type, 3);
+    CU_ASSERT_EQUAL(maf->profile.encoding, TEF_ENCODING_HEX);
+    CU_ASSERT_EQUAL(ntohs(plain->address.v4.sin_port), 443);
+    CU_ASSERT_TRUE(plain->register_client && !plain->admin_checked && !plain->targets_required && !plain->first_half);
+    CU_ASSERT_EQUAL(plain->connections, 4);
+    CU_ASSERT_EQUAL(plain->requests_per_connection, 8);
+    CU_ASSERT_EQUAL(plain->timeout_milliseconds, 2000);
+    CU_ASSERT_EQUAL(plain->registration_seconds, 86400);
+    // As the defaults of profile.h, but for the kind.
+    struct config_tef preset = *plain;
+    preset.profile = *tef_profile_default(TEF_MAF);
+    rig_same_tef(plain, &preset);
+    CU_ASSERT_STRING_EQUAL(plain->profile.registration_root, "sec:mafClientReg");
+    CU_ASSERT_STRING_EQUAL(mef->profile.registration_root, "sec:mefClientReg");
+    CU_ASSERT_EQUAL(mef->profile.method, TEF_METHOD_FETCH_CREDENTIALS);
+    CU_ASSERT_EQUAL(mef->certificate, 1);
+    CU_ASSERT_EQUAL_FATAL(mef->trust_anchor_count, 2);
+    CU_ASSERT_EQUAL(mef->trust_anchors[0], 1);
+    CU_ASSERT_EQUAL(config->resolver.deadline_milliseconds, 13);
+    CU_ASSERT_EQUAL(config->minimum_protection_level.credentials, 2);
+    struct config_tef_place place = config_tef_place(config, 2);
+    CU_ASSERT_STRING_EQUAL(place.list, "mefs");
+    CU_ASSERT_EQUAL(place.index, 0);
+}
+
 static void everything_is_read(void)
 {
-    put("auth", "Bearer very-secret-token\n", 0600);
-    struct config *config = good(everything);
+    rig_put("auth", "Bearer very-secret-token\n", 0600);
+    struct config *config = rig_good(everything);
     char path[300];
-    (void)snprintf(path, sizeof path, "%s/st\303\244te \"x\" \\", folder);
+    (void)snprintf(path, sizeof path, "%s/st\303\244te \"x\" \\", rig_folder);
     CU_ASSERT_STRING_EQUAL(config->process.state_directory, path);
     CU_ASSERT_EQUAL(config->limits.coap_exchange_bytes, 4000000000U);
     CU_ASSERT_EQUAL(config->limits.associations_per_identity, 0);
@@ -313,6 +183,7 @@ static void everything_is_read(void)
     CU_ASSERT_TRUE(config->listeners[1].unknown_server_name_refused);
     CU_ASSERT_EQUAL(config->control_socket_mode, 0600);
     CU_ASSERT_STRING_EQUAL(config->credentials_file, "");
+    tefs_are_read(config);
     char *description = config_describe(config);
     CU_ASSERT_PTR_NOT_NULL_FATAL(description);
     static const char *const told[] = {
@@ -324,10 +195,17 @@ static void everything_is_read(void)
         "DTLS Connection IDs: 5 bytes",
         "with an Authorization header of its own",
         "server t: weight 1, CoAP 10.0.0.1:1",
-        "metrics: http://[::1]:1"};
+        "metrics: http://[::1]:1",
+        "MAF m1: maf.sp.example at [::1]:7 over CoAP and DTLS, for upstream other",
+        "pre-shared key of i from a ",
+        "MEF e1: e1 at 192.0.2.1:443 over HTTP and TLS",
+        "certificate b; the MEF is verified with y, x",
+        "fetched by fetchCredentials",
+        "keys towards MAFs and MEFs 1"};
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)
         CU_ASSERT_PTR_NOT_NULL(strstr(description, told[i]));
     CU_ASSERT_PTR_NULL(strstr(description, "very-secret-token"));
+    CU_ASSERT_PTR_NULL(strstr(description, "sesame"));
     free(description);
     config_free(config);
 }
@@ -396,7 +274,7 @@ static void wrong_values_are_named(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[2048];
         (void)snprintf(text, sizeof text, "%s%s%s", UPSTREAMS, LISTENERS, cases[i][0]);
-        CU_ASSERT_EQUAL(bad(text, cases[i][1]), 1);
+        CU_ASSERT_EQUAL(rig_bad(text, cases[i][1]), 1);
     }
 }
 
@@ -431,9 +309,9 @@ static void wrong_upstreams_are_named(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[2048];
         (void)snprintf(text, sizeof text, "upstreams = ( %s );\n%s", cases[i][0], LISTENERS);
-        CU_ASSERT_EQUAL(bad(text, cases[i][1]), 1);
+        CU_ASSERT_EQUAL(rig_bad(text, cases[i][1]), 1);
     }
-    CU_ASSERT_EQUAL(bad("", "setting 'upstreams': missing"), 2);
+    CU_ASSERT_EQUAL(rig_bad("", "setting 'upstreams': missing"), 2);
 }
 
 static void wrong_listeners_are_named(void)
@@ -487,13 +365,13 @@ static void wrong_listeners_are_named(void)
                        "upstreams = ( %s, { name = \"coap-only\"; sp_id = \"//sp.example\"; cse_id = \"/id-in\";\n"
                        "servers = ( { name = \"s\"; coap = \"127.0.0.1:5683\"; } ); } );\nlisteners = ( %s );\n",
                        UPSTREAM, cases[i][0]);
-        CU_ASSERT_EQUAL(bad(text, cases[i][1]), 1);
+        CU_ASSERT_EQUAL(rig_bad(text, cases[i][1]), 1);
     }
 }
 
 static void addresses_that_do_not_collide(void)
 {
-    struct config *config = good(UPSTREAMS "listeners = ( " DTLS("") ", " HTTPS(
+    struct config *config = rig_good(UPSTREAMS "listeners = ( " DTLS("") ", " HTTPS(
         "port = 5684;") ",\n"
                         "{ name = \"e\"; transport = \"dtls\"; binding = \"coap\"; upstream = \"in\"; address = "
                         "\"::\"; },\n"
@@ -507,9 +385,9 @@ static void addresses_that_do_not_collide(void)
 
 static void every_error_is_told(void)
 {
-    CU_ASSERT_EQUAL(bad("process: { workers = -1; usr = \"x\"; };\n" UPSTREAMS
-                        "listeners = ( { name = \"\"; transport = 1; binding = \"x\"; port = 0; } );",
-                        "setting 'listeners[0].port'"),
+    CU_ASSERT_EQUAL(rig_bad("process: { workers = -1; usr = \"x\"; };\n" UPSTREAMS
+                            "listeners = ( { name = \"\"; transport = 1; binding = \"x\"; port = 0; } );",
+                            "setting 'listeners[0].port'"),
                     7);
     // Hundreds of them are counted, not shown.
     struct text text = {0};
@@ -517,7 +395,7 @@ static void every_error_is_told(void)
     struct config_errors errors;
     for (int i = 0; i < 500; i++)
         text_add(&text, "wrong%d = 1;\n", i);
-    CU_ASSERT_EQUAL(load(text.data, &config, &errors), SAGATE_ECONFIG);
+    CU_ASSERT_EQUAL(rig_load(text.data, &config, &errors), SAGATE_ECONFIG);
     CU_ASSERT_EQUAL(errors.count, 502);
     CU_ASSERT_PTR_NOT_NULL(strstr(errors.text, "further errors are not shown"));
     CU_ASSERT_PTR_NULL(strstr(errors.text, "wrong300"));
@@ -533,7 +411,7 @@ static void too_many_are_refused(void)
         text_add(&text, "%s{ name = \"l%d\"; transport = \"dtls\"; binding = \"coap\"; upstream = \"in\"; port = %d; }",
                  i == 0 ? "" : ",", i, 1000 + i);
     text_add(&text, " );");
-    CU_ASSERT_EQUAL(bad(text.data, "setting 'listeners': found 65 entries, expected at most 64"), 1);
+    CU_ASSERT_EQUAL(rig_bad(text.data, "setting 'listeners': found 65 entries, expected at most 64"), 1);
     text_free(&text);
     text_add(&text,
              LISTENERS "upstreams = ( " UPSTREAM ", { name = \"b\"; sp_id = \"//b\"; cse_id = \"/b\"; servers = ( ");
@@ -541,41 +419,42 @@ static void too_many_are_refused(void)
         text_add(&text, "%s{ name = \"s%d\"; coap = \"127.0.0.1:1\"; }", i == 0 ? "" : ",", i);
     text_add(&text, " ); } );");
     CU_ASSERT_EQUAL(
-        bad(text.data, "'upstreams[1].servers': found 65 servers in all upstreams up to here, expected at most 64"), 1);
+        rig_bad(text.data, "'upstreams[1].servers': found 65 servers in all upstreams up to here, expected at most 64"),
+        1);
     text_free(&text);
 }
 
 static void syntax_errors_have_a_place(void)
 {
-    CU_ASSERT_EQUAL(bad("process: { };\nlimits: {\nhandshakes = = 5;\n};\n", "sagate.conf:3: syntax error"), 1);
-    CU_ASSERT_EQUAL(bad("limits: { };\nlimits: { };\n", "sagate.conf:2: duplicate setting name"), 1);
+    CU_ASSERT_EQUAL(rig_bad("process: { };\nlimits: {\nhandshakes = = 5;\n};\n", "sagate.conf:3: syntax error"), 1);
+    CU_ASSERT_EQUAL(rig_bad("limits: { };\nlimits: { };\n", "sagate.conf:2: duplicate setting name"), 1);
     CU_ASSERT_EQUAL(
-        bad("\n\nprocess: { user = \"nobody\n; };\n", "sagate.conf:3: the string that begins here never ends"), 1);
-    CU_ASSERT_EQUAL(bad("\n/* never\n", "sagate.conf:2: the comment that begins here never ends"), 1);
-    struct config *config = good(UPSTREAMS LISTENERS "# a comment without a line break at the end");
+        rig_bad("\n\nprocess: { user = \"nobody\n; };\n", "sagate.conf:3: the string that begins here never ends"), 1);
+    CU_ASSERT_EQUAL(rig_bad("\n/* never\n", "sagate.conf:2: the comment that begins here never ends"), 1);
+    struct config *config = rig_good(UPSTREAMS LISTENERS "# a comment without a line break at the end");
     config_free(config);
 }
 
 static void includes(void)
 {
     char path[256], text[1024], expected[600];
-    put("up.conf", "\n" UPSTREAMS, 0644);
-    put("li.conf", "# listeners\n@include \"up.conf\"\n" LISTENERS, 0644);
-    struct config *config = good("/*\n@include \"comment\"\n*/\n  @include \"li.conf\" # both\nlimits = { };");
+    rig_put("up.conf", "\n" UPSTREAMS, 0644);
+    rig_put("li.conf", "# listeners\n@include \"up.conf\"\n" LISTENERS, 0644);
+    struct config *config = rig_good("/*\n@include \"comment\"\n*/\n  @include \"li.conf\" # both\nlimits = { };");
     CU_ASSERT_EQUAL(config->upstream_count, 1);
     config_free(config);
-    put("li.conf", "\n\nlisteners = ( " COAPS ",\n" DTLS("port = 0;") " );", 0644);
-    path_of("li.conf", path);
+    rig_put("li.conf", "\n\nlisteners = ( " COAPS ",\n" DTLS("port = 0;") " );", 0644);
+    rig_path("li.conf", path);
     (void)snprintf(expected, sizeof expected, "%s:4: setting 'listeners[1].port': found the integer 0", path);
-    CU_ASSERT_EQUAL(bad("@include \"li.conf\"\n" UPSTREAMS, expected), 2);
+    CU_ASSERT_EQUAL(rig_bad("@include \"li.conf\"\n" UPSTREAMS, expected), 2);
     (void)snprintf(text, sizeof text, "@include \"%s\"\n\nlimits: { x = 1; };\n%s", path, UPSTREAMS);
-    CU_ASSERT_EQUAL(bad(text, "sagate.conf:3: setting 'limits.x': unknown setting"), 3);
-    CU_ASSERT_EQUAL(bad("\n@include \"missing.conf\"\n", "sagate.conf:2: cannot include"), 1);
-    CU_ASSERT_EQUAL(bad("@include \"missing.conf\"\n", "No such file or directory"), 1);
-    CU_ASSERT_EQUAL(bad("@include \".\"\n", "it is no regular file"), 1);
-    CU_ASSERT_EQUAL(bad("@include missing\n", "sagate.conf:1: malformed @include"), 1);
-    put("li.conf", "@include \"li.conf\"\n", 0644);
-    CU_ASSERT_EQUAL(bad("@include \"li.conf\"\n", "the file includes itself"), 1);
+    CU_ASSERT_EQUAL(rig_bad(text, "sagate.conf:3: setting 'limits.x': unknown setting"), 3);
+    CU_ASSERT_EQUAL(rig_bad("\n@include \"missing.conf\"\n", "sagate.conf:2: cannot include"), 1);
+    CU_ASSERT_EQUAL(rig_bad("@include \"missing.conf\"\n", "No such file or directory"), 1);
+    CU_ASSERT_EQUAL(rig_bad("@include \".\"\n", "it is no regular file"), 1);
+    CU_ASSERT_EQUAL(rig_bad("@include missing\n", "sagate.conf:1: malformed @include"), 1);
+    rig_put("li.conf", "@include \"li.conf\"\n", 0644);
+    CU_ASSERT_EQUAL(rig_bad("@include \"li.conf\"\n", "the file includes itself"), 1);
     struct config_errors errors;
     CU_ASSERT_EQUAL(config_parse(" @include \"li.conf\"\n", &config, &errors), SAGATE_ECONFIG);
     CU_ASSERT_PTR_NOT_NULL(strstr(errors.text, "configuration text:1: @include is not allowed here"));
@@ -603,20 +482,20 @@ static void authorization_is_guarded(void)
 #define UPSTREAM_AUTH                                                                                     \
     "upstreams = ( { name = \"in\"; sp_id = \"//sp.example\"; cse_id = \"/id-in\"; authorization_file = " \
     "\"auth\"; " SERVERS " } );\n"
-    put("auth", "Basic c2FnYXRlOnNlY3JldA==", 0600);
-    struct config *config = good(AUTH);
+    rig_put("auth", "Basic c2FnYXRlOnNlY3JldA==", 0600);
+    struct config *config = rig_good(AUTH);
     CU_ASSERT_STRING_EQUAL(config->upstreams[0].authorization, "Basic c2FnYXRlOnNlY3JldA==");
     config_free(config);
-    put("auth", "Basic c2FnYXRlOnNlY3JldA==", 0640);
-    CU_ASSERT_EQUAL(bad(AUTH, "chmod 600"), 1);
-    put("auth", "Basic one\nBasic two\n", 0600);
-    CU_ASSERT_EQUAL(bad(AUTH, "is not one line with the value of an Authorization header"), 1);
-    put("auth", "nothing", 0600);
-    CU_ASSERT_EQUAL(bad(AUTH, "is not one line"), 1);
+    rig_put("auth", "Basic c2FnYXRlOnNlY3JldA==", 0640);
+    CU_ASSERT_EQUAL(rig_bad(AUTH, "chmod 600"), 1);
+    rig_put("auth", "Basic one\nBasic two\n", 0600);
+    CU_ASSERT_EQUAL(rig_bad(AUTH, "is not one line with the value of an Authorization header"), 1);
+    rig_put("auth", "nothing", 0600);
+    CU_ASSERT_EQUAL(rig_bad(AUTH, "is not one line"), 1);
     char path[256];
-    path_of("auth", path);
+    rig_path("auth", path);
     CU_ASSERT_EQUAL(unlink(path), 0);
-    CU_ASSERT_EQUAL(bad(AUTH, "'upstreams[0].authorization_file': cannot read"), 1);
+    CU_ASSERT_EQUAL(rig_bad(AUTH, "'upstreams[0].authorization_file': cannot read"), 1);
 }
 
 static char *read_text(const char *path)
@@ -630,11 +509,33 @@ static char *read_text(const char *path)
     return text;
 }
 
+static void example_of_tefs_says_the_defaults(const struct config *example)
+{
+    struct config *plain = rig_good(UPSTREAMS LISTENERS MAFS(TEF(ADMIN KEY)) MEFS(
+        "{ name = \"e\"; fqdn = \"e.example\"; address = \"::1\"; upstream = \"in\"; register = false; " KEY "}"));
+    for (size_t i = 0; i < 2; i++) {
+        const struct config_tef *written = &example->tefs[i];
+        struct config_tef expected = plain->tefs[i];
+        // What has no default.
+        expected.name = written->name;
+        expected.fqdn = written->fqdn;
+        expected.address = written->address;
+        expected.admin_fqdn = written->admin_fqdn;
+        expected.psk_identity = written->psk_identity;
+        expected.psk = written->psk;
+        expected.certificate = written->certificate;
+        expected.trust_anchors = written->trust_anchors;
+        expected.trust_anchor_count = written->trust_anchor_count;
+        rig_same_tef(written, &expected);
+    }
+    config_free(plain);
+}
+
 // conf/sagate.conf: what is commented out says the default, so the file means the same without the '#'.
 static void example_says_the_defaults(void)
 {
     char *example = read_text("conf/sagate.conf");
-    struct config *plain = good(example);
+    struct config *plain = rig_good(example);
     for (char *line = example; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
         char *sign = line + strspn(line, " ");
@@ -645,26 +546,33 @@ static void example_says_the_defaults(void)
         size_t name = strspn(word, "abcdefghijklmnopqrstuvwxyz_");
         if ((name > 0 && strncmp(word + name, " = ", 3) == 0) || strchr("{})", *word) != NULL)
             *sign = ' ';
+        else if (word[0] == '#' && sign == line)
+            *sign = *(char *)(uintptr_t)word = ' ';
     }
-    // Three things are no defaults: certificates, trust anchors, and what depends on a listener's transport or number
-    // of cores.
+    // Some things are no defaults: certificates, trust anchors, MAFs and MEFs, and what depends on a listener's
+    // transport or number of cores.
     struct config_errors errors;
     struct config *full = NULL;
-    CU_ASSERT_EQUAL_FATAL(load(example, &full, &errors), SAGATE_OK);
+    CU_ASSERT_EQUAL_FATAL(rig_load(example, &full, &errors), SAGATE_OK);
     CU_ASSERT_EQUAL(full->certificate_count, 1);
     CU_ASSERT_EQUAL(full->listeners[0].certificate_count, 1);
     full->listeners[0].certificate_count = 0;
     full->certificate_count = 0;
-    CU_ASSERT_EQUAL(full->trust_anchor_count, 1);
+    CU_ASSERT_EQUAL(full->trust_anchor_count, 2);
     CU_ASSERT_EQUAL(full->listeners[0].trust_anchor_count, 1);
     full->listeners[0].trust_anchor_count = full->trust_anchor_count = 0;
+    CU_ASSERT_EQUAL_FATAL(full->tef_count, 2);
+    full->tef_count = 0;
     char *text = config_write_text(full);
     CU_ASSERT_PTR_NOT_NULL_FATAL(text);
     CU_ASSERT_STRING_EQUAL(text, plain->text);
     free(text);
     full->listeners[0].certificate_count = 1;
     full->certificate_count = 1;
-    full->listeners[0].trust_anchor_count = full->trust_anchor_count = 1;
+    full->listeners[0].trust_anchor_count = 1;
+    full->trust_anchor_count = 2;
+    full->tef_count = 2;
+    example_of_tefs_says_the_defaults(full);
     // Every setting is there.
     for (const struct tree_group *const *group = table_all; *group != NULL; group++) {
         for (size_t i = 0; i < (*group)->count; i++) {
@@ -706,8 +614,8 @@ static void random_texts_never_crash(void)
 {
     struct config *whole = NULL;
     struct config_errors errors;
-    put("auth", "Bearer very-secret-token\n", 0600);
-    CU_ASSERT_EQUAL_FATAL(load(everything, &whole, &errors), SAGATE_OK);
+    rig_put("auth", "Bearer very-secret-token\n", 0600);
+    CU_ASSERT_EQUAL_FATAL(rig_load(everything, &whole, &errors), SAGATE_OK);
     size_t len = strlen(whole->text);
     char *text = malloc(len + 1);
     CU_ASSERT_PTR_NOT_NULL_FATAL(text);
@@ -731,10 +639,11 @@ static void random_texts_never_crash(void)
 static void what_a_new_start_changes_is_kept(void)
 {
     struct config *running =
-        good("process = { workers = 2; user = \"one\"; state_directory = \"/var/a\"; };\n" UPSTREAMS LISTENERS);
-    struct config *next = good("process = { workers = 3; user = \"two\"; state_directory = \"/var/b\"; log_level = "
-                               "\"error\"; lock_memory = false; kernel_tls = \"off\"; };\nlimits = { associations = "
-                               "77; connection_id_bytes = 0; };\n" UPSTREAMS LISTENERS);
+        rig_good("process = { workers = 2; user = \"one\"; state_directory = \"/var/a\"; };\n" UPSTREAMS LISTENERS);
+    struct config *next =
+        rig_good("process = { workers = 3; user = \"two\"; state_directory = \"/var/b\"; log_level = "
+                 "\"error\"; lock_memory = false; kernel_tls = \"off\"; };\nlimits = { associations = "
+                 "77; connection_id_bytes = 0; };\n" UPSTREAMS LISTENERS);
     struct config *parsed = NULL;
     struct config_errors errors = {0};
     CU_ASSERT_EQUAL(config_keep_fixed(next, running), 1);
@@ -773,24 +682,7 @@ static const struct unit_test tests[] = {
     {"damaged texts never crash", random_texts_never_crash},
 };
 
-// libconfig 1.5 loses the strings of a list that a syntax error cuts short.
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libconfig.so";
-}
-
 int main(void)
 {
-    if (mkdtemp(folder) == NULL)
-        return EXIT_FAILURE;
-    int result = unit_main("config", tests, sizeof tests / sizeof *tests);
-    static const char *const files[] = {"sagate.conf", "auth", "up.conf", "li.conf"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char path[256];
-        path_of(files[i], path);
-        (void)unlink(path);
-    }
-    (void)rmdir(folder);
-    return result;
+    return rig_main("config", tests, sizeof tests / sizeof *tests);
 }

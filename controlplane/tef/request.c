@@ -1,0 +1,114 @@
+// Requests as the HTTP binding has them (TS-0032 section 4 as far as it is known; TS-0009), and what answers mean.
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/clock.h"
+#include "common/error.h"
+#include "controlplane/tef/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { SUID_MEF_SAEF = 22 };
+
+// base + "/" + id without a double slash.
+static void join(const char *base, const char *id, char *out, size_t cap)
+{
+    size_t len = strlen(base);
+    (void)snprintf(out, cap, "%s%s%s", base, len > 0 && base[len - 1] == '/' ? "" : "/", id);
+}
+
+static void target_of(const struct tef_client *client, const struct request *request, char *out, size_t cap)
+{
+    const struct tef_profile *profile = client->settings.profile;
+    const char *keys = profile->key_path[0] != '\0' ? profile->key_path : profile->registration_path;
+    if (request->kind == REQUEST_REGISTER)
+        (void)snprintf(out, cap, "%s", profile->registration_path);
+    else if (request->kind != REQUEST_FETCH && request->id[0] == '/')
+        (void)snprintf(out, cap, "%s", request->id); // a path of its own
+    else if (request->kind != REQUEST_FETCH)
+        join(profile->registration_path, request->id, out, cap);
+    else if (client->settings.kind == TEF_MEF && profile->method == TEF_METHOD_FETCH_CREDENTIALS)
+        (void)snprintf(out, cap, "/fetchCredentials/%s@%s/%d", request->id, client->settings.fqdn, SUID_MEF_SAEF);
+    else
+        join(keys, request->id, out, cap);
+}
+
+int request_write(struct tef_client *client, struct request *request, char *out, size_t cap)
+{
+    static const char *const methods[] = {"GET", "POST", "PUT", "DELETE"};
+    const struct tef_profile *profile = client->settings.profile;
+    char target[2048];
+    char *body = NULL;
+    target_of(client, request, target, sizeof target);
+    (void)snprintf(request->request_id, sizeof request->request_id, "%08x-%llu", client->random,
+                   (unsigned long long)++client->request_number);
+    request->asked_until = clock_wall() + client->settings.registration_seconds;
+    if (request->kind == REQUEST_REGISTER)
+        body = tef_make_registration(profile, client->settings.kind, client->settings.admin_fqdn, request->asked_until);
+    else if (request->kind == REQUEST_UPDATE)
+        body = tef_make_update(profile, profile->registration_root, request->asked_until);
+    if (body == NULL && (request->kind == REQUEST_REGISTER || request->kind == REQUEST_UPDATE))
+        return SAGATE_ENOMEM;
+    struct tef_message message = {.method = methods[request->kind],
+                                  .target = target,
+                                  .host = client->host,
+                                  .origin = client->settings.client_id,
+                                  .request_id = request->request_id,
+                                  .body = body,
+                                  .type = request->kind == REQUEST_REGISTER ? profile->registration_type : 0};
+    int len = tef_request_write(&message, out, cap);
+    free(body);
+    return len;
+}
+
+// By X-M2M-RSC, or by the status of HTTP where there is none (TS-0009 6.3).
+static int class_of(const struct tef_response *response, const char **why)
+{
+    unsigned code = response->rsc != 0 ? response->rsc / 1000 : (unsigned)response->status / 100;
+    if (response->rsc == 0 && (response->status == 408 || response->status == 429))
+        return SAGATE_EUNAVAILABLE; // says nothing about the key
+    if (response->rsc != 0 && code == 2 && response->status >= 300) {
+        *why = "X-M2M-RSC and the status contradict each other";
+        return SAGATE_EMALFORMED;
+    }
+    if (code == 2)
+        return SAGATE_OK;
+    if (code == 4)
+        return SAGATE_ENOTFOUND;
+    if (code == 5)
+        return SAGATE_EUNAVAILABLE;
+    *why = "a status code that means nothing here";
+    return SAGATE_EMALFORMED;
+}
+
+static int key_of(const struct tef_client *client, const struct request *request, struct slice body,
+                  struct tef_key *key, const char **why)
+{
+    const struct tef_profile *profile = client->settings.profile;
+    bool older = client->settings.kind == TEF_MEF && profile->method == TEF_METHOD_FETCH_CREDENTIALS;
+    int rc =
+        older ? tef_parse_credentials(profile, body, clock_wall(), key, why) : tef_parse_key(profile, body, key, why);
+    if (rc != SAGATE_OK)
+        return rc;
+    if (key->key_len == 0)
+        *why = "it has no key";
+    else if (key->relative_key_id[0] != '\0' && strcmp(key->relative_key_id, request->id) != 0)
+        *why = "it is about another key";
+    else
+        return SAGATE_OK;
+    tef_key_wipe(key);
+    return SAGATE_EMALFORMED;
+}
+
+int request_judge(const struct tef_client *client, const struct request *request, const struct tef_response *response,
+                  struct tef_key *key, const char **why)
+{
+    *why = "";
+    if (response->request_id[0] != '\0' && strcmp(response->request_id, request->request_id) != 0) {
+        *why = "it has the identifier of another request";
+        return SAGATE_EMALFORMED;
+    }
+    int rc = class_of(response, why);
+    if (rc != SAGATE_OK || request->kind != REQUEST_FETCH)
+        return rc;
+    return key_of(client, request, slice_of(response->body, response->body_len), key, why);
+}
