@@ -1,5 +1,6 @@
 // sagate-device: the device side of sagate, for trying and testing (docs/device.md).
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/derive.h"
 #include "common/error.h"
 #include "common/file.h"
 #include "common/secret.h"
@@ -39,6 +40,7 @@ static const char usage_text[] =
     "                    [--content JSON|@FILE] [--count N]\n"
     "  register-key, enrol: --fqdn NAME --client-id //SP/ID --target //SP/ID … --admin FQDN --output F\n"
     "                    [--suid N] [--lifetime SECONDS] [--key-value-file F]\n"
+    "  enrol: [--derive km|kpsa|usage --for //SP/ID]   the file gets a key that is derived from the registered one\n"
     "\n"
     "Exit status: 0 done, 1 the answer is no success, 2 wrong usage or file, 3 not connected, 4 no handshake,\n"
     "5 no answer.\n";
@@ -162,42 +164,47 @@ static int run_associate(struct session *session)
     return link_open(&session->options, session->credential, &session->report, &session->link);
 }
 
-// The answer's identifier and the key that belongs to it, as a file. `exported`: ID and key of the session.
-static int keep_key(const struct session *session, struct association *made, const uint8_t *exported)
+// The answer's identifier and the key that belongs to it, as a file. `expected`: the ID of the session, or NULL.
+static int keep_key(const struct session *session, struct association *made, const char *expected)
 {
     const struct options *options = &session->options;
     char id[REGISTRATION_ID_MAX];
     if (registration_read(slice_of(session->reply->content, session->reply->content_len), id) != SAGATE_OK)
         return report_failure(&session->report, "key", NULL, "the answer names no relativeKeyID",
                               "is this server a MAF or MEF, with these resource names?", EXIT_ANSWER);
-    if (exported != NULL && !registration_is_exported(id, exported))
+    if (expected != NULL && strcmp(id, expected) != 0)
         return report_failure(&session->report, "key", json_pack("{s:s}", "relative_key_id", id),
                               "the server's relativeKeyID is not the one of this session",
                               "it exports with another label, or made a key of its own", EXIT_ANSWER);
     int len = snprintf(made->identity, sizeof made->identity, "%s@%s", id, options->fqdn);
     if (len < 0 || (size_t)len >= sizeof made->identity)
         return report_failure(&session->report, "key", NULL, "the identity is too long", NULL, EXIT_ANSWER);
-    int rc = association_write(options->output, made);
+    int rc = registration_derive(options, made->key, made->key_len);
+    if (rc != SAGATE_OK)
+        return report_failure(&session->report, "key", NULL, sagate_strerror(rc),
+                              "--derive needs a registered key of 32 bytes, and --for an absolute identifier",
+                              EXIT_USAGE);
+    rc = association_write(options->output, made);
     if (rc != SAGATE_OK)
         return fail_file(session, options->output, rc);
     report_step(&session->report, "key", json_pack("{s:s, s:s}", "identity", made->identity, "file", options->output));
     return EXIT_DONE;
 }
 
-// The key of the registration: given, or exported from the session into `exported`.
-static int make_key(const struct session *session, struct association *made, uint8_t *exported)
+// The key of the registration: given, or exported from the session (with its ID) by way of `exported`.
+static int make_key(const struct session *session, struct association *made, uint8_t *exported, char id[DERIVE_ID_TEXT])
 {
     const struct options *options = &session->options;
     if (options->key_value_file != NULL) {
         int rc = association_read_key(options->key_value_file, made);
         return rc == SAGATE_OK ? EXIT_DONE : fail_file(session, options->key_value_file, rc);
     }
-    const char *label = options->command == COMMAND_ENROL ? "EXPORTER-oneM2M-Bootstrap" : "EXPORTER-oneM2M-Connection";
-    if (link_export(session->link, label, exported, REGISTRATION_ID + REGISTRATION_KEY) != SAGATE_OK)
+    const char *label = options->command == COMMAND_ENROL ? DERIVE_LABEL_BOOTSTRAP : DERIVE_LABEL_CONNECTION;
+    if (link_export(session->link, label, exported, DERIVE_EXPORTED) != SAGATE_OK)
         return report_failure(&session->report, "export", NULL, "the session gives no keying material", NULL,
                               EXIT_HANDSHAKE);
-    memcpy(made->key, exported + REGISTRATION_ID, REGISTRATION_KEY);
-    made->key_len = REGISTRATION_KEY;
+    derive_split(exported, id, made->key);
+    made->key_len = DERIVE_KEY;
     report_step(&session->report, "export", json_pack("{s:s}", "label", label));
     return EXIT_DONE;
 }
@@ -206,7 +213,8 @@ static int register_on_link(struct session *session, struct association *made, u
 {
     const struct options *options = &session->options;
     bool given = options->key_value_file != NULL;
-    int status = make_key(session, made, exported);
+    char id[DERIVE_ID_TEXT];
+    int status = make_key(session, made, exported, id);
     if (status != EXIT_DONE)
         return status;
     char *content = registration_content(options, slice_of(made->key, given ? made->key_len : 0), time(NULL));
@@ -223,13 +231,13 @@ static int register_on_link(struct session *session, struct association *made, u
     secret_free(content);
     if (status == EXIT_DONE)
         status = exchange_tell(session->reply, "response", &session->report);
-    return status == EXIT_DONE ? keep_key(session, made, given ? NULL : exported) : status;
+    return status == EXIT_DONE ? keep_key(session, made, given ? NULL : id) : status;
 }
 
 static int run_register(struct session *session)
 {
     struct association *made = secret_alloc(sizeof *made);
-    uint8_t *exported = secret_alloc(REGISTRATION_ID + REGISTRATION_KEY);
+    uint8_t *exported = secret_alloc(DERIVE_EXPORTED);
     int status = made == NULL || exported == NULL
                      ? report_failure(&session->report, "options", NULL, "memory is short", NULL, EXIT_USAGE)
                      : link_open(&session->options, session->credential, &session->report, &session->link);

@@ -30,6 +30,7 @@ enum option_id {
     O_ADMIN,
     O_KEY_VALUE_FILE,
     O_OUTPUT,
+    O_FOR,
     TEXT_OPTIONS,
     O_CONNECT,
     O_DTLS,
@@ -40,6 +41,7 @@ enum option_id {
     O_TARGET,
     O_LIFETIME,
     O_SUID,
+    O_DERIVE,
     O_COUNT,
     O_TIMEOUT,
     O_CID,
@@ -62,6 +64,8 @@ static const struct option names[] = {{"association", 1, NULL, O_ASSOCIATION},
                                       {"admin", 1, NULL, O_ADMIN},
                                       {"key-value-file", 1, NULL, O_KEY_VALUE_FILE},
                                       {"output", 1, NULL, O_OUTPUT},
+                                      {"for", 1, NULL, O_FOR},
+                                      {"derive", 1, NULL, O_DERIVE},
                                       {"connect", 1, NULL, O_CONNECT},
                                       {"maf", 1, NULL, O_CONNECT},
                                       {"mef", 1, NULL, O_CONNECT},
@@ -138,6 +142,7 @@ static const char **text_of(struct options *options, int id)
         [O_ADMIN] = &options->admin,
         [O_KEY_VALUE_FILE] = &options->key_value_file,
         [O_OUTPUT] = &options->output,
+        [O_FOR] = &options->derive_for,
     };
     return places[id];
 }
@@ -175,6 +180,18 @@ static int take_operation(const struct reading *reading)
         }
     }
     return refuse(reading, "--op %s: expected create, retrieve, update, delete or notify", optarg);
+}
+
+static int take_derivation(const struct reading *reading)
+{
+    static const char *const names_of[] = {"km", "kpsa", "usage"};
+    for (unsigned i = 0; i < sizeof names_of / sizeof *names_of; i++) {
+        if (strcmp(optarg, names_of[i]) == 0) {
+            reading->options->derivation = (enum derivation)(DERIVATION_KM + i);
+            return SAGATE_OK;
+        }
+    }
+    return refuse(reading, "--derive %s: expected km, kpsa or usage", optarg);
 }
 
 static int take_counted(const struct reading *reading, int id)
@@ -218,6 +235,8 @@ static int take(struct reading *reading, int id)
         return SAGATE_OK;
     case O_OP:
         return take_operation(reading);
+    case O_DERIVE:
+        return take_derivation(reading);
     case O_TARGET:
         if (options->target_count == OPTIONS_TARGETS_MAX)
             return refuse(reading, "at most %d times --target", OPTIONS_TARGETS_MAX);
@@ -293,6 +312,9 @@ static int check_registration(const struct reading *reading)
     if (strncmp(options->client_id, "//", 2) != 0)
         return refuse(reading, "--client-id %s: expected an absolute AE-ID or CSE-ID, //sp.example/Sae",
                       options->client_id);
+    if ((options->derivation != DERIVATION_NONE) != (options->derive_for != NULL) ||
+        (options->derivation != DERIVATION_NONE && options->command != COMMAND_ENROL))
+        return refuse(reading, "--derive and --for go together, and with enrol");
     if (!one_word(options->client_id) || !one_word(options->fqdn) || !one_word(options->admin))
         return refuse(reading, "--client-id, --fqdn, --admin: no spaces or control characters");
     if (options->certificate != NULL && options->ca == NULL)

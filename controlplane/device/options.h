@@ -9,6 +9,8 @@
 #include <stddef.h>
 
 enum command { COMMAND_REQUEST, COMMAND_OBSERVE, COMMAND_ASSOCIATE, COMMAND_REGISTER_KEY, COMMAND_ENROL };
+// What the key of the file is made of the registered key with (TS-0003 10.3.2, 10.3.3, 10.3.7).
+enum derivation { DERIVATION_NONE, DERIVATION_KM, DERIVATION_KPSA, DERIVATION_USAGE };
 enum { OPTIONS_TARGETS_MAX = 16, OPTIONS_HOST_MAX = 256 };
 
 struct options {
@@ -30,6 +32,8 @@ struct options {
     const char *targets[OPTIONS_TARGETS_MAX];
     size_t target_count;
     unsigned suid;
+    enum derivation derivation;
+    const char *derive_for; // the target of the derivation
     unsigned long lifetime; // seconds
 };
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/device/registration.h"
 
+#include "common/derive.h"
 #include "common/error.h"
 #include "common/secret.h"
 #include "controlplane/device/association.h"
@@ -62,10 +63,26 @@ int registration_read(struct slice answer, char id[REGISTRATION_ID_MAX])
     return good ? SAGATE_OK : SAGATE_EMALFORMED;
 }
 
-bool registration_is_exported(const char *id, const uint8_t exported[REGISTRATION_ID])
+int registration_derive(const struct options *options, uint8_t *key, size_t len)
 {
-    char text[2 * REGISTRATION_ID + 1];
-    for (size_t i = 0; i < REGISTRATION_ID; i++)
-        (void)snprintf(text + 2 * i, 3, "%02X", exported[i]);
-    return strcmp(id, text) == 0;
+    char fqdn[ONEM2M_ABSOLUTE_MAX];
+    struct slice target = slice_text(options->derive_for);
+    if (options->derivation == DERIVATION_NONE)
+        return SAGATE_OK;
+    uint8_t *made = len == DERIVE_KEY ? secret_alloc(DERIVE_KEY) : NULL;
+    if (made == NULL)
+        return SAGATE_EINVAL;
+    int rc;
+    if (options->derivation == DERIVATION_KM) {
+        rc = derive_km(key, target, made);
+    } else if (options->derivation == DERIVATION_KPSA) {
+        rc = derive_kpsa(key, target, made);
+    } else {
+        rc = derive_target_fqdn(target, fqdn, sizeof fqdn);
+        rc = rc < 0 ? rc : derive_usage(key, options->suid, slice_of(fqdn, (size_t)rc), made);
+    }
+    if (rc == SAGATE_OK)
+        memcpy(key, made, DERIVE_KEY);
+    secret_free(made);
+    return rc;
 }

@@ -8,7 +8,7 @@
 
 #include <time.h>
 
-enum { REGISTRATION_ID = 16, REGISTRATION_KEY = 32, REGISTRATION_ID_MAX = 256 };
+enum { REGISTRATION_ID_MAX = 256 };
 
 // The content of the request as JSON; the text is from secret_alloc and NUL-terminated, to be freed with secret_free:
 // it holds the key value when there is one (`key` not empty). NULL when memory is short.
@@ -17,7 +17,8 @@ char *registration_content(const struct options *options, struct slice key, time
 // The relativeKeyID of an answer: SAGATE_OK or SAGATE_EMALFORMED. It holds letters, digits, '.', '_' and '-' only.
 int registration_read(struct slice answer, char id[REGISTRATION_ID_MAX]);
 
-// Whether `id` is that of what was exported (TS-0003 10.3.1): its first 16 bytes as upper-case hexadecimal digits.
-bool registration_is_exported(const char *id, const uint8_t exported[REGISTRATION_ID]);
+// Makes the key that `options` wants of the registered one, in place: SAGATE_OK; SAGATE_EINVAL (`key` is not 32 bytes
+// long, the target cannot be used), SAGATE_ETOOBIG, SAGATE_ESYS.
+int registration_derive(const struct options *options, uint8_t *key, size_t len);
 
 #endif

@@ -50,6 +50,17 @@ def test_key_of_an_mef(t):
     every_version(t, "enrol")
 
 
+def test_derived_key_of_an_mef(t):
+    """The MEF gives the target a derived key (8.3.2.1), and the device derives the same."""
+    field = Field(t)
+    field.sagate.settings["mefs"][0]["profile"] = {"method": "fetch_credentials"}
+    field.sagate.write()
+    field.sagate.ctl("reload")
+    path = field.register("enrol", "--derive", "kpsa", "--for", TARGET)
+    field.request(path, "--dtls", "1.3").ok()
+    equal([r["from"] for r in field.sagate.cse.records()], ["Cdev1"])
+
+
 def test_maf_over_tls13_and_given_key(t):
     field = Field(t)
     field.request(field.register("register-key", "--tls", "1.3")).ok()

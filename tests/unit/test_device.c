@@ -1,5 +1,6 @@
 // sagate-device: its command line, its files, what it sends and how it reads answers.
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "common/derive.h"
 #include "common/error.h"
 #include "common/secret.h"
 #include "controlplane/device/association.h"
@@ -88,6 +89,9 @@ static void command_lines_are_refused_with_a_reason(void)
         {"register-key --dtls 1.2" KEY PSK, "TLS"},
         {"register-key" KEY "--client-id Sa" PSK, "absolute"},
         {"register-key" KEY "--lifetime 59" PSK, "number"},
+        {"register-key" KEY "--derive kpsa --for //sp/x" PSK, "enrol"},
+        {"enrol" KEY "--derive kpsa" PSK, "together"},
+        {"enrol" KEY "--derive kp --for //sp/x" PSK, "kpsa"},
         {"register-key" KEY "--certificate c --key k", "--ca"},
     };
     struct options options;
@@ -281,9 +285,24 @@ static void registrations_are_written_and_read(void)
                                       "{\"sec:symmKeyReg\":{\"relativeKeyID\":\"a@b\"}}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CU_ASSERT_EQUAL(registration_read(slice_text(bad[i]), id), SAGATE_EMALFORMED);
-    static const uint8_t exported[REGISTRATION_ID] = {0xab, 1};
-    CU_ASSERT_TRUE(registration_is_exported("AB010000000000000000000000000000", exported));
-    CU_ASSERT_FALSE(registration_is_exported("ab010000000000000000000000000000", exported));
+}
+
+static void keys_are_derived(void)
+{
+    struct options options = {.derive_for = "//sp.example/id-in", .suid = 22};
+    uint8_t key[DERIVE_KEY] = {1};
+    uint8_t made[DERIVE_KEY];
+    CU_ASSERT_EQUAL(registration_derive(&options, key, sizeof key), SAGATE_OK);
+    CU_ASSERT_EQUAL(key[0], 1);
+    options.derivation = DERIVATION_KPSA;
+    CU_ASSERT_EQUAL(derive_kpsa(key, slice_text(options.derive_for), made), SAGATE_OK);
+    CU_ASSERT_EQUAL(registration_derive(&options, key, sizeof key), SAGATE_OK);
+    CU_ASSERT_TRUE(secret_equal(key, made, sizeof key));
+    options.derivation = DERIVATION_USAGE;
+    CU_ASSERT_EQUAL(derive_usage(key, 22, slice_text("id-in.sp.example"), made), SAGATE_OK);
+    CU_ASSERT_EQUAL(registration_derive(&options, key, sizeof key), SAGATE_OK);
+    CU_ASSERT_TRUE(secret_equal(key, made, sizeof key));
+    CU_ASSERT_EQUAL(registration_derive(&options, key, 16), SAGATE_EINVAL);
 }
 
 static void alerts_have_meanings(void)
@@ -304,6 +323,7 @@ static const struct unit_test tests[] = {
     {"CoAP answers are read", coap_answers_are_read},
     {"HTTP answers are read", http_answers_are_read},
     {"registrations are written and read", registrations_are_written_and_read},
+    {"keys are derived", keys_are_derived},
     {"alerts have meanings", alerts_have_meanings},
 };
 UNIT_MAIN("device", tests)
