@@ -218,10 +218,12 @@ void remote_free(struct remote *remote)
     free(remote);
 }
 
-static void tell_not_found(struct remote *remote, const struct entry *entry, uint32_t cache_seconds)
+// Nothing was learned of the identity, so that associations which it has made go on.
+static const struct remote_answer failed = {.result = SAGATE_EUNAVAILABLE, .cache_seconds = FAILED_CACHE_SECONDS};
+
+static void tell_failed(struct remote *remote, const struct entry *entry)
 {
-    struct remote_answer answer = {.result = SAGATE_ENOTFOUND, .cache_seconds = cache_seconds};
-    remote->events.resolved(remote->events.context, identity_of(entry), &answer);
+    remote->events.resolved(remote->events.context, identity_of(entry), &failed);
 }
 
 static void revoke(struct remote *remote, const struct entry *entry, bool associations)
@@ -266,7 +268,7 @@ static void rebind(struct remote *remote, struct entry *entry, void *context)
     if (entry->state != ASKING)
         revoke(remote, entry, true);
     else if (!entry->question->told)
-        tell_not_found(remote, entry, FAILED_CACHE_SECONDS);
+        tell_failed(remote, entry);
     drop(remote, entry);
 }
 
@@ -350,7 +352,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
     log_sampled(&sample, LOG_LEVEL_WARNING,
                 "resolver: %s did not answer for a key within %u ms (resolver.deadline_milliseconds)",
                 question->entry->tef->name, remote->limits.deadline_ms);
-    tell_not_found(remote, question->entry, FAILED_CACHE_SECONDS);
+    tell_failed(remote, question->entry);
 }
 
 static void arm(struct question *question)
@@ -425,7 +427,7 @@ static void take_result(struct remote *remote, struct entry *entry, int result, 
         log_sampled(&sample, LOG_LEVEL_WARNING, "resolver: %s gave no key: %s", entry->tef->name,
                     sagate_strerror(result));
         if (!told)
-            tell_not_found(remote, entry, FAILED_CACHE_SECONDS);
+            tell_failed(remote, entry);
         drop(remote, entry);
         return;
     }
@@ -481,12 +483,6 @@ static struct entry *entry_new(struct remote *remote, const struct remote_tef *t
     return NULL;
 }
 
-static int refuse(struct remote_answer *answer)
-{
-    *answer = (struct remote_answer){.result = SAGATE_ENOTFOUND, .cache_seconds = FAILED_CACHE_SECONDS};
-    return SAGATE_OK;
-}
-
 static int ask(struct remote *remote, const struct remote_tef *tef, struct slice identity, uint64_t hash,
                struct remote_answer *answer)
 {
@@ -512,7 +508,8 @@ static int ask(struct remote *remote, const struct remote_tef *tef, struct slice
     log_sampled(&sample, LOG_LEVEL_WARNING,
                 "resolver: %s is not asked: %zu identities wait for a key already (resolver.waiting)", tef->name,
                 remote->counters.waiting);
-    return refuse(answer);
+    *answer = failed;
+    return SAGATE_OK;
 }
 
 static int answer_held(struct remote *remote, struct entry *entry, int64_t now, struct remote_answer *answer)
