@@ -124,9 +124,7 @@ static struct chain *bucket_of(const struct remote *remote, uint64_t hash)
 
 static struct entry *find(const struct remote *remote, struct slice identity, uint64_t hash)
 {
-    struct entry *entry;
-    LIST_FOREACH(entry, bucket_of(remote, hash), chain)
-    {
+    for (struct entry *entry = LIST_FIRST(bucket_of(remote, hash)); entry != NULL; entry = LIST_NEXT(entry, chain)) {
         if (entry->hash == hash && slice_equal(identity, slice_of(entry->identity, entry->identity_len)))
             return entry;
     }
@@ -630,9 +628,8 @@ void remote_each(const struct remote *remote, bool (*visit)(void *context, const
                  void *context)
 {
     for (size_t i = 0; i < remote->bucket_count; i++) {
-        const struct entry *entry;
-        LIST_FOREACH(entry, &remote->buckets[i], chain)
-        {
+        for (const struct entry *entry = LIST_FIRST(&remote->buckets[i]); entry != NULL;
+             entry = LIST_NEXT(entry, chain)) {
             struct remote_entry shown = {.identity = entry->identity,
                                          .tef = entry->tef->name,
                                          .principal = entry->principal,
