@@ -77,7 +77,7 @@ struct remote {
     size_t bucket_count;
     struct uses uses;
     struct remote_counters counters;
-    struct log_sample sample_refused, sample_failed, sample_overflow;
+    struct log_sample sample_unknown, sample_refused, sample_failed, sample_overflow;
 };
 
 const char *remote_refusal_name(enum remote_refusal refusal)
@@ -535,6 +535,8 @@ static void on_done(void *context, int result, const struct tef_key *key)
     }
     if (result == SAGATE_ENOTFOUND) {
         remote->counters.not_found++;
+        log_sampled(&remote->sample_unknown, LOG_LEVEL_INFO, "resolver: %s \"%s\" has no key for us of %.*s",
+                    entry->tef->kind == TEF_MAF ? "MAF" : "MEF", entry->tef->name, (int)entry->len, entry->identity);
         keep_negative(remote, entry);
         finish(remote, entry);
         return;
