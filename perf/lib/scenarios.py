@@ -289,10 +289,8 @@ def resolve(bench, args):
     time.sleep(1)
     run = resolve_once(bench, args, coaps, holder, ["--credentials", file, "--from", originator])
     holder.end()
-    asked = bench.metric("resolver_remote_total", 'result="asked"')
-    raw = {"run": run, "idle_bytes": idle_bytes, "asked": asked,
-           "not_answered": {name: bench.metric("resolver_remote_total", f'result="{name}"')
-                            for name in ("not_found", "failed", "deadline", "overflow")}}
+    asked, answered = bench.metric("tef_requests_total"), bench.metric("tef_requests_total", 'result="ok"')
+    raw = {"run": run, "idle_bytes": idle_bytes, "asked": asked, "answered": answered}
     before, during = run["before"]["p99_us"], run["during"]["p99_us"]
     notes = [f"{run['storm']['established']} of {args.unknown} devices in {run['storm']['seconds']:.1f} s, failed handshakes "
              f"on the way {run['storm']['handshakes_failed']}; the MAF was asked for {asked:.0f} identities, answers after "
