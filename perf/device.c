@@ -51,14 +51,19 @@ static unsigned int give_psk(WOLFSSL *ssl, const char *hint, char *identity, uns
     char text[LOAD_TEXT_MAX];
     const struct device *device = wolfSSL_GetIOReadCtx(ssl);
     uint32_t number = device->index % options->identities;
-    load_text(options->identity, number, text);
-    if (strlen(text) >= identity_max || options->key_len > key_max)
+    const struct load_credential *own = options->credentials != NULL ? &options->credentials[number] : NULL;
+    unsigned int key_len = own != NULL ? own->key_len : options->key_len;
+    if (own != NULL)
+        (void)snprintf(text, sizeof text, "%s", own->identity);
+    else
+        load_text(options->identity, number, text);
+    if (strlen(text) >= identity_max || key_len > key_max)
         return 0;
     memcpy(identity, text, strlen(text) + 1);
-    memcpy(key, options->key, options->key_len);
-    for (unsigned i = 0; i < 4 && i < options->key_len; i++)
-        key[options->key_len - 1 - i] ^= (unsigned char)(number >> 8 * i);
-    return options->key_len;
+    memcpy(key, own != NULL ? own->key : options->key, key_len);
+    for (unsigned i = 0; own == NULL && i < 4 && i < key_len; i++)
+        key[key_len - 1 - i] ^= (unsigned char)(number >> 8 * i);
+    return key_len;
 }
 
 static unsigned int give_psk13(WOLFSSL *ssl, const char *hint, char *identity, unsigned int identity_max,

@@ -21,6 +21,13 @@ enum load_mode {
 
 enum load_security { LOAD_NONE, LOAD_DTLS12, LOAD_DTLS13, LOAD_TLS12, LOAD_TLS13 };
 
+// A line of a file of credentials: one device's.
+struct load_credential {
+    char *identity;
+    uint8_t key[LOAD_KEY_MAX];
+    unsigned key_len;
+};
+
 // In `identity` and `from` "{}" stands for the number of the identity; device i uses identity i mod `identities`.
 struct load_options {
     enum load_mode mode;
@@ -31,6 +38,8 @@ struct load_options {
     uint8_t key[LOAD_KEY_MAX];
     unsigned key_len; // the number of the identity is added to the last four bytes (XOR, big-endian)
     unsigned identities;
+    const char *credentials_file; // in place of identity and key: identity i is its line i; NULL: none
+    struct load_credential *credentials;
     const char *cipher;                        // wolfSSL's name; NULL: its choice
     const char *certificate, *certificate_key; // of the devices, PEM files; NULL: none
     const char *trust;                         // PEM file; NULL: the server's certificate is not judged
@@ -66,6 +75,12 @@ void load_report(const char *event, double seconds, double cpu, const char *more
 int load_options_parse(int argc, char **argv, struct load_options *options);
 // "perf{}@sp.example" becomes "perf7@sp.example".
 void load_text(const char *pattern, uint32_t number, char out[LOAD_TEXT_MAX]);
+
+// credentials.c: reads a file of lines "IDENTITY HEXKEY" and sets `identities` to their number; ends the program when
+// it cannot be read.
+void load_credentials_read(struct load_options *options);
+// Digits in pairs; what does not fit is left out. The number of bytes.
+unsigned load_key_of(const char *hex, uint8_t key[LOAD_KEY_MAX]);
 
 // Writes one request; the length. `number` makes message id, token and request identifier unique. `from`: may be NULL.
 size_t load_request_coap(const char *path, const char *from, uint32_t number, uint8_t out[LOAD_REQUEST_MAX]);

@@ -15,6 +15,8 @@ static const char usage[] =
     "  --security none|dtls1.2|dtls1.3|tls1.2|tls1.3   plain CoAP, CoAP over DTLS, HTTP over TLS (dtls1.2)\n"
     "  --identity ID --key-hex HEX           pre-shared key; {} in ID is the number of the identity\n"
     "  --identities N                        device i uses identity i mod N (1)\n"
+    "  --credentials FILE                    instead: lines \"IDENTITY HEXKEY\", device i has line i (from the start "
+    "again)\n"
     "  --certificate FILE --certificate-key FILE --trust FILE   of the devices; CA of the server\n"
     "  --cipher NAME                         wolfSSL's name of the only suite\n"
     "  --cid BYTES | --no-cid                Connection ID for the server to use (0: none, but take the server's)\n"
@@ -33,6 +35,7 @@ enum option_id {
     IDENTITY,
     KEY_HEX,
     IDENTITIES,
+    CREDENTIALS,
     CERTIFICATE,
     CERTIFICATE_KEY,
     TRUST,
@@ -57,6 +60,7 @@ static const struct option names[] = {
     {"identity", 1, NULL, IDENTITY},
     {"key-hex", 1, NULL, KEY_HEX},
     {"identities", 1, NULL, IDENTITIES},
+    {"credentials", 1, NULL, CREDENTIALS},
     {"certificate", 1, NULL, CERTIFICATE},
     {"certificate-key", 1, NULL, CERTIFICATE_KEY},
     {"trust", 1, NULL, TRUST},
@@ -83,15 +87,6 @@ static int place_of(const char *text, const char *const *list, int count)
             return i;
     }
     return -1;
-}
-
-static void take_key(struct load_options *options, const char *hex)
-{
-    for (; hex[0] != '\0' && hex[1] != '\0'; hex += 2) {
-        char pair[3] = {hex[0], hex[1], '\0'};
-        if (options->key_len < sizeof options->key)
-            options->key[options->key_len++] = (uint8_t)strtoul(pair, NULL, 16);
-    }
 }
 
 static unsigned number(const char *text)
@@ -131,6 +126,8 @@ static const char **text_of(struct load_options *options, int id)
         return &options->target_text;
     case IDENTITY:
         return &options->identity;
+    case CREDENTIALS:
+        return &options->credentials_file;
     case CERTIFICATE:
         return &options->certificate;
     case CERTIFICATE_KEY:
@@ -174,7 +171,7 @@ static bool take(struct load_options *options, int id, const char *text)
         options->security = place >= 0 ? (enum load_security)place : LOAD_NONE;
         return place >= 0;
     case KEY_HEX:
-        take_key(options, text);
+        options->key_len = load_key_of(text, options->key);
         return true;
     case NO_CID:
         options->no_cid = true;
@@ -212,6 +209,8 @@ int load_options_parse(int argc, char **argv, struct load_options *options)
          (options->certificate == NULL) == (options->certificate_key == NULL);
     if (!ok)
         (void)fputs(usage, stderr);
+    else if (options->credentials_file != NULL)
+        load_credentials_read(options);
     return ok ? 0 : -1;
 }
 

@@ -88,6 +88,16 @@ static void probed(void)
     (void)fflush(stdout);
 }
 
+// Tells what was counted since the last time, or the start, and begins to count anew.
+static void measure(void)
+{
+    static uint64_t since_us;
+    report("measured", since_us != 0 ? since_us : clock_us(), 0);
+    since_us = clock_us();
+    load_counters = (struct load_counters){0};
+    latency_clear();
+}
+
 // One order. False: the last one.
 static bool obey(const char *order)
 {
@@ -100,6 +110,8 @@ static bool obey(const char *order)
     } else if (strcmp(order, "rest") == 0) {
         fleet_begin(FLEET_REST, 0);
         report("resting", clock_us(), load_cpu_seconds());
+    } else if (strcmp(order, "measure") == 0) {
+        measure();
     } else if (sscanf(order, "probe %u", &size) == 1) { // NOLINT(cert-err34-c)
         fleet_probe(size);
         while (fleet_probing())

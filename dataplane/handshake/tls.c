@@ -51,6 +51,8 @@ static int look_for_key_exchange(struct handshake *handshake, struct slice bytes
     int rc = peek_stream_push(&handshake->stream, bytes, &used);
     if (rc == SAGATE_AGAIN)
         return SAGATE_AGAIN;
+    if (rc == SAGATE_ETOOBIG && handshake->stream.message[0] == PEEK_CLIENT_KEY_EXCHANGE)
+        return handshake_park(handshake, (struct slice){0}); // nobody has an identity that long
     if (rc != SAGATE_DONE)
         return go_on(handshake); // an alert, or what the library has to refuse
     struct slice body = peek_stream_message(&handshake->stream, &type);

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -191,8 +192,9 @@ class Bench:
     def psk(self, identities=1):
         return ["--identity", "perf{}@sp.example", "--key-hex", self.key, "--identities", str(identities)]
 
-    def start_sagate(self, version="1.2", credential="psk", identities=1, associations=200000):
-        """(coaps, https): two servers. Refused when sagate does not take the configuration."""
+    def start_sagate(self, version="1.2", credential="psk", identities=1, associations=200000, maf="", parked=1024):
+        """(coaps, https): two servers. Refused when sagate does not take the configuration. `maf`: text of the
+        configuration that names one."""
         ports = dict(zip(("coaps", "https", "metrics"), self.ports(3)))
         made = self.certificates() if credential == "certificate" else None
         entries = ",\n".join(f'{{ identity = "perf{i}@sp.example"; key_hex = "{key_of(self.key, i)}"; '
@@ -208,10 +210,10 @@ trust_anchors = ( {{ name = "perf"; file = "{made['ca'][0]}"; }} );\n"""
             named += f'version_max = "{version}"; '
         config = self.write("sagate.conf", f"""
 process: {{ workers = 1; pin_workers = true; log_level = "warning"; state_directory = "{self.path('state')}"; }};
-limits: {{ requests_per_association = 64; associations = {associations}; association_idle_seconds = 864000; associations_per_identity = 0; }};
+limits: {{ parked = {parked}; requests_per_association = 64; associations = {associations}; association_idle_seconds = 864000; associations_per_identity = 0; }};
 upstreams = ( {{ name = "cse"; sp_id = "//sp.example"; cse_id = "/id-in"; requests = 4096;
   servers = ( {{ name = "one"; http = "127.0.0.1:{self.cse['http']}"; coap = "127.0.0.1:{self.cse['coap']}"; }} ); }} );
-{certificates}listeners = ( {{ name = "coaps"; transport = "dtls"; binding = "coap"; address = "127.0.0.1"; port = {ports['coaps']};
+{certificates}{maf}listeners = ( {{ name = "coaps"; transport = "dtls"; binding = "coap"; address = "127.0.0.1"; port = {ports['coaps']};
     upstream = "cse"; psk = true; {named}}},
   {{ name = "https"; transport = "tls"; binding = "http"; address = "127.0.0.1"; port = {ports['https']};
     upstream = "cse"; psk = true; }} );
@@ -265,6 +267,37 @@ metrics: {{ address = "127.0.0.1"; port = {ports['metrics']}; }};
             rows = answer.read().decode().splitlines()
         found = [row for row in rows if row.split("{")[0].split(" ")[0] == f"sagate_{name}" and labels in row]
         return sum(float(row.rsplit(" ", 1)[1]) for row in found)
+
+    def start_tef(self, devices, delay_milliseconds):
+        """sagate-tef as a MAF whose every answer waits so long. (its process ID, text for sagate's configuration, a file with
+        the identities and keys of so many devices, their originator)."""
+        port = self.ports(1)[0]
+        program = self.program("controlplane/tefserver/sagate-tef")
+        target, source, admin = "//sp.example/id-in", "//sp.example/Sperf", "admin.sp.example"
+        self.write("store.key", os.urandom(32).hex() + "\n", 0o600)
+        km = self.write("km.key", os.urandom(32).hex() + "\n", 0o600)
+        config = self.write("tef.conf", f"""store = "tef.db"; store_key = "file:store.key"; audit_log = ""; metrics = "";
+log_level = "warning"; answer_delay_milliseconds = {delay_milliseconds};
+functions = ( {{ kind = "maf"; fqdn = "maf.sp.example"; address = "127.0.0.1:{port}"; psk = true; }} );
+limits = {{ keys_per_client = {devices}; }};
+""")
+
+        def provision(*words):
+            done = subprocess.run([program, "-c", config, *words], capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise SystemExit("perf: sagate-tef: " + done.stderr.strip())
+
+        provision("client", "add", "--id", target, "--psk-identity", "id-in@maf.sp.example", "--psk-hex-file", km, "--admin",
+                  admin)
+        provision("client", "add", "--id", source, "--admin", admin)
+        provision("key", "add", "--source", source, "--target", target, "--suid", "32", "--count", str(devices), "--output",
+                  self.path("devices.txt"))
+        p = self.start([program, "-c", config], core=self.cores[-1])
+        self.wait_tcp(port)
+        maf = f"""mafs = ( {{ name = "maf"; fqdn = "maf.sp.example"; address = "127.0.0.1"; port = {port}; upstream = "cse";
+  psk_identity = "id-in@maf.sp.example"; psk = "file:{km}"; admin_fqdn = "{admin}"; register = false; connections = 16;
+  requests_per_connection = 64; }} );\n"""
+        return p.pid, maf, self.path("devices.txt"), "Sperf"
 
     def start_haproxy(self):
         port = self.ports(1)[0]
@@ -345,6 +378,27 @@ backend cse
     def load_log(self):
         with open(self.path("sagate-load.log"), encoding="utf-8", errors="replace") as f:
             return f.read()[-300:].strip()
+
+
+class MemoryPeak:
+    """The most that processes occupy together while it runs (`with`), looked at ten times a second."""
+
+    def __init__(self, pids):
+        self.pids, self.bytes, self.ended = pids, 0, threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    def watch(self):
+        while not self.ended.wait(0.1):
+            self.bytes = max(self.bytes, resident_bytes(self.pids))
+
+    def __enter__(self):
+        self.bytes = resident_bytes(self.pids)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
 
 
 class Holder:

@@ -10,7 +10,7 @@ import time
 
 import capture
 import figures
-from bench import CIPHERS, Holder, Refused, cpu_seconds, resident_bytes
+from bench import CIPHERS, PATH, Holder, MemoryPeak, Refused, Server, cpu_seconds, resident_bytes
 
 COAP_UNIT = "CoAP requests per CPU second"
 HANDSHAKE_UNIT = "handshakes per CPU second"
@@ -260,3 +260,49 @@ def restart(bench, args):
         found.append(figures.measured("nonces_repeated_captured", "records in the capture", [searched["repeats"]],
                                       "ours == 0", raw={"capture": searched}))
     return found, notes
+
+
+def resolve_once(bench, args, coaps, holder, credentials):
+    """One storm of devices that sagate has never heard of: what the associations there before measured before it and
+    during it, what came of it, and the peak of the memory."""
+    holder.order("measure")
+    time.sleep(args.seconds)
+    before = holder.order("measure")
+    arguments = ["--devices", str(args.unknown), "--window", str(args.window), "--source", "127.100.0.0"]
+    stranger = Server(coaps.port, coaps.pids, credentials + ["--path", PATH])
+    with MemoryPeak(coaps.pids) as peak:
+        storm = Holder(bench, stranger, suite(args) + arguments)
+        during = holder.order("measure")
+    storm.end()
+    return {"before": before, "during": during, "storm": storm.established, "peak_bytes": peak.bytes}
+
+
+def resolve(bench, args):
+    bench.start_cse()
+    tef, maf, file, originator = bench.start_tef(args.unknown, args.delay)
+    coaps, _ = bench.start_sagate(identities=args.connections, associations=args.unknown * 2 + 10000, maf=maf,
+                                  parked=max(1024, args.window))
+    os.setpriority(os.PRIO_PROCESS, tef, 10)  # what is measured is not the MAF
+    idle_bytes = resident_bytes(coaps.pids)
+    holder = Holder(bench, coaps, suite(args) + ["--devices", str(args.connections + 1), "--window", str(args.connections)])
+    holder.order("load")
+    time.sleep(1)
+    run = resolve_once(bench, args, coaps, holder, ["--credentials", file, "--from", originator])
+    holder.end()
+    asked = bench.metric("resolver_remote_total", 'result="asked"')
+    raw = {"run": run, "idle_bytes": idle_bytes, "asked": asked,
+           "not_answered": {name: bench.metric("resolver_remote_total", f'result="{name}"')
+                            for name in ("not_found", "failed", "deadline", "overflow")}}
+    before, during = run["before"]["p99_us"], run["during"]["p99_us"]
+    notes = [f"{run['storm']['established']} of {args.unknown} devices in {run['storm']['seconds']:.1f} s, failed handshakes "
+             f"on the way {run['storm']['handshakes_failed']}; the MAF was asked for {asked:.0f} identities, answers after "
+             f"{args.delay} ms"]
+    return [
+        figures.made("associated", "part of the devices", run["storm"]["established"] / args.unknown, goal="ours == 1",
+                     raw=raw),
+        figures.made("p99_during_vs_before", "us, p99 of requests on existing associations", during, before,
+                     "the same associations before, in the same run", during / before if before else None, "ratio <= 1.2"),
+        figures.made("requests_lost", "requests on existing associations", run["during"]["lost"], goal="ours == 0"),
+        figures.made("peak_bytes", "resident bytes of sagate's processes, during", run["peak_bytes"], idle_bytes,
+                     "before the first association", run["peak_bytes"] / idle_bytes),
+    ], notes

@@ -33,3 +33,13 @@ def test_idle(t):
     equal(raw["associations_metric"], 2000, "associations that sagate counts")
     equal(raw["sampled"]["answered"], 1000, "answered requests of the sample")
     equal(raw["sampled"]["nonce_repeats"], 0, "repeated nonces")
+
+
+def test_resolve(t):
+    found = measure(t, "resolve", "--unknown", "300", "--window", "64", "--connections", "4", "--seconds", "1")
+    equal(found["associated"]["ours"], 1, "part of the devices that were associated")
+    raw = found["associated"]["raw"]
+    equal(raw["asked"], 300, "identities that the MAF was asked for")
+    equal(set(raw["not_answered"].values()), {0}, "identities without a key")
+    check(found["p99_during_vs_before"]["ratio"] > 0 and found["peak_bytes"]["ours"] > 0, "figures")
+    equal(found["requests_lost"]["ours"], 0, "lost requests of others")

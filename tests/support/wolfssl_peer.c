@@ -8,6 +8,7 @@
 //   !rekey       updates the keys (version 1.3), and tells so on standard error
 // The end of the input ends the association. Each association is told by a line on standard error:
 //   connected DTLSv1.2 TLS_PSK_WITH_AES_128_CCM_8 cid_sent=8 cid_received=0 resumed=no
+// The alert of a handshake that failed is one as well: alert 51
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 
@@ -162,14 +163,23 @@ static void tell(const struct peer *peer)
                   wolfSSL_get_cipher_name(peer->ssl), sent, received, wolfSSL_session_reused(peer->ssl) ? "yes" : "no");
 }
 
+static void tell_alert(const struct peer *peer)
+{
+    WOLFSSL_ALERT_HISTORY history;
+    if (wolfSSL_get_alert_history(peer->ssl, &history) == WOLFSSL_SUCCESS && history.last_rx.code >= 0)
+        (void)fprintf(stderr, "alert %d\n", history.last_rx.code);
+}
+
 static void start(struct peer *peer)
 {
     new_object(peer);
     int ticks = 0;
     while (wolfSSL_connect(peer->ssl) != WOLFSSL_SUCCESS) {
         int error = wolfSSL_get_error(peer->ssl, WOLFSSL_FATAL_ERROR);
-        if (error != WOLFSSL_ERROR_WANT_READ && error != WOLFSSL_ERROR_WANT_WRITE)
+        if (error != WOLFSSL_ERROR_WANT_READ && error != WOLFSSL_ERROR_WANT_WRITE) {
+            tell_alert(peer);
             fail("handshake", error);
+        }
         struct pollfd fds[2];
         wait_for(peer, fds, false);
         if (fds[0].revents != 0)

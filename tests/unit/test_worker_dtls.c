@@ -51,6 +51,35 @@ static void identity_is_asked_for_once(void)
     scene_close();
 }
 
+// What a device sends again while its key is asked for is not answered and asks for nothing.
+static void repetitions_while_parked_cost_nothing(void)
+{
+    for (int version = 2; version <= 3; version++) {
+        scene_open("parked_milliseconds = 30000;");
+        scene.asks = true;
+        struct scene_device *device = scene_dtls_with_cid("dev1", version == 3, slice_of("", 0), "192.0.2.1", 40000);
+        scene_pump();
+        CU_ASSERT_TRUE(scene_control_hears_resolve("dev1"));
+        uint64_t repeated = scene_counted(STAT_HANDSHAKES_PARKED_TOTAL);
+        unsigned resolves = scene.resolves;
+        for (int i = 0; i < 5; i++) { // the client gives up later
+            tls_client_timeout(device->client);
+            scene_flush(device);
+            scene_advance(100);
+        }
+        CU_ASSERT_PTR_NULL(scene_control_hears());
+        CU_ASSERT_EQUAL(scene.resolves, resolves);
+        CU_ASSERT_EQUAL(scene_counted(STAT_HANDSHAKES_PARKED_TOTAL), repeated);
+        CU_ASSERT_EQUAL(scene_counted(STAT_HANDSHAKES_PARKED), 1);
+        CU_ASSERT_EQUAL(IN_PROGRESS, 1);
+        scene_resolved("dev1", SAGATE_OK, "Cdev1");
+        scene_pump();
+        CU_ASSERT_EQUAL_FATAL(device->state, SAGATE_DONE);
+        one_request(device, 1);
+        scene_close();
+    }
+}
+
 static void key_lives_as_long_as_control_said(void)
 {
     scene_open("");
@@ -420,6 +449,7 @@ static void idle_association(void)
 
 static const struct unit_test tests[] = {
     {"an identity is asked for once, and then served", identity_is_asked_for_once},
+    {"repetitions while parked cost nothing", repetitions_while_parked_cost_nothing},
     {"a key is kept as long as the control process said", key_lives_as_long_as_control_said},
     {"no state before the cookie", cookie_comes_first},
     {"a cookie serves one address", stolen_cookie},
