@@ -32,7 +32,7 @@ static void send_answer(struct control *control, uint64_t workers, struct slice 
 
 void resolving_ask(struct control *control, unsigned worker, struct slice identity)
 {
-    const struct remote_answer failed = {.result = SAGATE_ENOTFOUND, .cache_seconds = FAILED_CACHE_SECONDS};
+    const struct remote_answer failed = {.result = SAGATE_EUNAVAILABLE, .cache_seconds = FAILED_CACHE_SECONDS};
     struct resolver_identity provisioned;
     struct remote_answer remote;
     int64_t now = clock_wall();

@@ -57,9 +57,7 @@ static struct chain *bucket_of(struct waiters *waiters, struct slice identity)
 
 static struct waiter *find(struct chain *bucket, struct slice identity)
 {
-    struct waiter *waiter;
-    LIST_FOREACH(waiter, bucket, chain)
-    {
+    for (struct waiter *waiter = LIST_FIRST(bucket); waiter != NULL; waiter = LIST_NEXT(waiter, chain)) {
         if (slice_equal(identity, slice_of(waiter->identity, waiter->len)))
             return waiter;
     }

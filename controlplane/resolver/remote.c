@@ -124,9 +124,7 @@ static struct chain *bucket_of(const struct remote *remote, uint64_t hash)
 
 static struct entry *find(const struct remote *remote, struct slice identity, uint64_t hash)
 {
-    struct entry *entry;
-    LIST_FOREACH(entry, bucket_of(remote, hash), chain)
-    {
+    for (struct entry *entry = LIST_FIRST(bucket_of(remote, hash)); entry != NULL; entry = LIST_NEXT(entry, chain)) {
         if (entry->hash == hash && slice_equal(identity, slice_of(entry->identity, entry->identity_len)))
             return entry;
     }
@@ -218,10 +216,12 @@ void remote_free(struct remote *remote)
     free(remote);
 }
 
-static void tell_not_found(struct remote *remote, const struct entry *entry, uint32_t cache_seconds)
+// Nothing was learned of the identity, so that associations which it has made go on.
+static const struct remote_answer failed = {.result = SAGATE_EUNAVAILABLE, .cache_seconds = FAILED_CACHE_SECONDS};
+
+static void tell_failed(struct remote *remote, const struct entry *entry)
 {
-    struct remote_answer answer = {.result = SAGATE_ENOTFOUND, .cache_seconds = cache_seconds};
-    remote->events.resolved(remote->events.context, identity_of(entry), &answer);
+    remote->events.resolved(remote->events.context, identity_of(entry), &failed);
 }
 
 static void revoke(struct remote *remote, const struct entry *entry, bool associations)
@@ -266,7 +266,7 @@ static void rebind(struct remote *remote, struct entry *entry, void *context)
     if (entry->state != ASKING)
         revoke(remote, entry, true);
     else if (!entry->question->told)
-        tell_not_found(remote, entry, FAILED_CACHE_SECONDS);
+        tell_failed(remote, entry);
     drop(remote, entry);
 }
 
@@ -350,7 +350,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
     log_sampled(&sample, LOG_LEVEL_WARNING,
                 "resolver: %s did not answer for a key within %u ms (resolver.deadline_milliseconds)",
                 question->entry->tef->name, remote->limits.deadline_ms);
-    tell_not_found(remote, question->entry, FAILED_CACHE_SECONDS);
+    tell_failed(remote, question->entry);
 }
 
 static void arm(struct question *question)
@@ -425,7 +425,7 @@ static void take_result(struct remote *remote, struct entry *entry, int result, 
         log_sampled(&sample, LOG_LEVEL_WARNING, "resolver: %s gave no key: %s", entry->tef->name,
                     sagate_strerror(result));
         if (!told)
-            tell_not_found(remote, entry, FAILED_CACHE_SECONDS);
+            tell_failed(remote, entry);
         drop(remote, entry);
         return;
     }
@@ -481,12 +481,6 @@ static struct entry *entry_new(struct remote *remote, const struct remote_tef *t
     return NULL;
 }
 
-static int refuse(struct remote_answer *answer)
-{
-    *answer = (struct remote_answer){.result = SAGATE_ENOTFOUND, .cache_seconds = FAILED_CACHE_SECONDS};
-    return SAGATE_OK;
-}
-
 static int ask(struct remote *remote, const struct remote_tef *tef, struct slice identity, uint64_t hash,
                struct remote_answer *answer)
 {
@@ -512,7 +506,8 @@ static int ask(struct remote *remote, const struct remote_tef *tef, struct slice
     log_sampled(&sample, LOG_LEVEL_WARNING,
                 "resolver: %s is not asked: %zu identities wait for a key already (resolver.waiting)", tef->name,
                 remote->counters.waiting);
-    return refuse(answer);
+    *answer = failed;
+    return SAGATE_OK;
 }
 
 static int answer_held(struct remote *remote, struct entry *entry, int64_t now, struct remote_answer *answer)
@@ -633,9 +628,8 @@ void remote_each(const struct remote *remote, bool (*visit)(void *context, const
                  void *context)
 {
     for (size_t i = 0; i < remote->bucket_count; i++) {
-        const struct entry *entry;
-        LIST_FOREACH(entry, &remote->buckets[i], chain)
-        {
+        for (const struct entry *entry = LIST_FIRST(&remote->buckets[i]); entry != NULL;
+             entry = LIST_NEXT(entry, chain)) {
             struct remote_entry shown = {.identity = entry->identity,
                                          .tef = entry->tef->name,
                                          .principal = entry->principal,

@@ -47,7 +47,9 @@ struct remote_limits {
 };
 
 struct remote_answer {
-    int result; // SAGATE_OK; SAGATE_ENOTFOUND for all that the peer must not tell apart
+    // SAGATE_OK; SAGATE_ENOTFOUND: there is no key that may be used; SAGATE_EUNAVAILABLE: that could not be found out
+    // now, which ends no association. The peer must not tell the two failures apart.
+    int result;
     struct slice key;
     uint32_t cache_seconds;
     const struct principal *principal; // framework MAF (PSK for an MEF), expires_at set
@@ -68,7 +70,7 @@ struct remote *remote_new(struct event_base *base, const struct remote_events *e
 void remote_free(struct remote *remote);
 
 // Takes a new set of TEFs and limits; keys of TEFs that are no longer there, or that are checked in another way, are
-// revoked, and questions at them answered as not found. What a fetcher still answers later is dropped, so that the
+// revoked, and questions at them answered as unavailable. What a fetcher still answers later is dropped, so that the
 // caller ends its clients after this call. SAGATE_OK, SAGATE_ENOMEM (nothing changed).
 int remote_apply(struct remote *remote, const struct remote_tef *tefs, size_t count,
                  const struct remote_limits *limits);

@@ -106,3 +106,27 @@ def test_registration_and_status(t):
     equal(s.ctl("tef", "status")["tefs"][0]["fqdn"], "maf.sp.example")
     s.stop()
     wait_for(lambda: any(line["procedure"] == "client_deregistration" for line in tef.audit()), "sagate has de-registered")
+
+
+def test_a_maf_that_is_down_ends_nothing(t):
+    tef = Tef(t)
+    source = tef.client(SOURCE, "--admin", ADMIN)
+    s = gateway(t, tef)
+    device, other = registered_key(source), registered_key(source, key=OTHER_KEY)
+    with s.tls(device) as stream:
+        equal(stream.request("GET", "/cse-in", origin="Sdev1", rqi="own").rsc, 2000)
+        equal(tef.process.stop(), 0)
+        s.command("identities flush", identity=device.identity)
+        refused(lambda: s.tls(device))
+        refused(lambda: s.tls(other))
+        equal(stream.request("GET", "/cse-in", origin="Sdev1", rqi="still").rsc, 2000)
+    tef.start()
+
+    def served():
+        try:
+            with s.tls(other) as again:
+                return again.request("GET", "/cse-in", origin="Sdev1", rqi="back").rsc == 2000
+        except Closed:
+            return False
+
+    wait_for(served, "a key is fetched again", seconds=30)

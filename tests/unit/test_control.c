@@ -837,7 +837,7 @@ static void every_worker_that_asked_hears_of_a_remote_identity(void)
     for (unsigned i = 0; i < RIG_WORKERS; i++) {
         rig_expect(&rig, rig.worker[i], PLANE_RESOLVED, &message);
         CU_ASSERT_TRUE(slice_is(message.resolved.identity, identity));
-        CU_ASSERT_EQUAL(message.resolved.result, SAGATE_ENOTFOUND);
+        CU_ASSERT_EQUAL(message.resolved.result, SAGATE_EUNAVAILABLE);
         CU_ASSERT_EQUAL(message.resolved.cache_seconds, 1);
     }
     resolve("dev@x", &message); // provisioned: nobody is asked

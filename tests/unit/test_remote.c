@@ -248,7 +248,7 @@ static void unknown_is_remembered_and_failure_is_not(void)
     CU_ASSERT_EQUAL(counters().negative_hits, 1);
     CU_ASSERT_EQUAL(resolve_at("k1@maf.example", clock_wall() + 61), SAGATE_PARKED);
     answer(1, SAGATE_EUNAVAILABLE, NULL);
-    CU_ASSERT_EQUAL(told.result, SAGATE_ENOTFOUND);
+    CU_ASSERT_EQUAL(told.result, SAGATE_EUNAVAILABLE);
     CU_ASSERT_EQUAL(told.cache_seconds, 1);
     CU_ASSERT_EQUAL(resolve("k1@maf.example"), SAGATE_PARKED);
     answer(2, SAGATE_ETIMEOUT, NULL);
@@ -263,7 +263,7 @@ static void a_deadline_answers_and_a_late_key_is_kept(void)
     CU_ASSERT_EQUAL(resolve("k1@maf.example"), SAGATE_PARKED);
     (void)event_base_dispatch(base);
     CU_ASSERT_EQUAL(told.resolved, 1);
-    CU_ASSERT_EQUAL(told.result, SAGATE_ENOTFOUND);
+    CU_ASSERT_EQUAL(told.result, SAGATE_EUNAVAILABLE);
     CU_ASSERT_EQUAL(counters().deadline, 1);
     CU_ASSERT_EQUAL(resolve("k1@maf.example"), SAGATE_PARKED); // waits for the same answer
     CU_ASSERT_EQUAL(fetcher.count, 1);
@@ -286,7 +286,7 @@ static void waiting_and_held_are_bounded(void)
         CU_ASSERT_EQUAL(resolve(identity), SAGATE_PARKED);
     }
     CU_ASSERT_EQUAL(resolve("w3@maf.example"), SAGATE_OK);
-    CU_ASSERT_EQUAL(told.result, SAGATE_ENOTFOUND);
+    CU_ASSERT_EQUAL(told.result, SAGATE_EUNAVAILABLE);
     CU_ASSERT_EQUAL(counters().overflow, 1);
     for (size_t i = 0; i < 3; i++)
         answer(i, SAGATE_OK, &key);
@@ -302,7 +302,7 @@ static void waiting_and_held_are_bounded(void)
     CU_ASSERT_EQUAL(counters().negative, 0);
     fetcher.refuse_with = SAGATE_ELIMIT;
     CU_ASSERT_EQUAL(resolve("w9@maf.example"), SAGATE_OK);
-    CU_ASSERT_EQUAL(told.result, SAGATE_ENOTFOUND);
+    CU_ASSERT_EQUAL(told.result, SAGATE_EUNAVAILABLE);
     teardown();
 }
 
@@ -513,7 +513,7 @@ static void a_tef_that_goes_takes_its_keys_along(void)
     CU_ASSERT_EQUAL(resolve("k2@mef.example"), SAGATE_PARKED);
     CU_ASSERT_EQUAL(remote_apply(remote, tefs, 1, &limits), SAGATE_OK);
     CU_ASSERT_EQUAL(told.revoked, 1);
-    CU_ASSERT_EQUAL(told.result, SAGATE_ENOTFOUND);
+    CU_ASSERT_EQUAL(told.result, SAGATE_EUNAVAILABLE);
     CU_ASSERT_EQUAL(told.resolved, 3);
     answer(2, SAGATE_OK, &key); // too late
     CU_ASSERT_EQUAL(told.resolved, 3);
