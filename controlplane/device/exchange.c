@@ -3,6 +3,7 @@
 #include "controlplane/device/exchange.h"
 
 #include "common/error.h"
+#include "common/secret.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +129,8 @@ int exchange_http(struct link *link, const struct options *options, const struct
         have += (size_t)len;
         rc = reply_read_http(data, have, len == 0, reply);
     }
+    if (data != NULL)
+        secret_zero(data, REQUEST_MAX); // a registration may hold a key
     free(data);
     return rc == SAGATE_OK ? EXIT_DONE : fail(link, report, rc);
 }

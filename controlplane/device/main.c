@@ -238,9 +238,12 @@ static int run_register(struct session *session)
 {
     struct association *made = secret_alloc(sizeof *made);
     uint8_t *exported = secret_alloc(DERIVE_EXPORTED);
-    int status = made == NULL || exported == NULL
-                     ? report_failure(&session->report, "options", NULL, "memory is short", NULL, EXIT_USAGE)
-                     : link_open(&session->options, session->credential, &session->report, &session->link);
+    if (made == NULL || exported == NULL) {
+        secret_free(made);
+        secret_free(exported);
+        return report_failure(&session->report, "options", NULL, "memory is short", NULL, EXIT_USAGE);
+    }
+    int status = link_open(&session->options, session->credential, &session->report, &session->link);
     if (status == EXIT_DONE)
         status = register_on_link(session, made, exported);
     secret_free(made);

@@ -1,10 +1,12 @@
 # sagate-device with a sagate that knows its key: every transport and version, and what it tells of failures.
 # SPDX-License-Identifier: GPL-3.0-or-later
 import json
+import threading
 
 from device import VERSIONS, device, key_file, port_of, psk
-from harness import check, equal, free_port
-from lib import DEV1, Sagate, ae, cnt
+from harness import check, equal, free_port, wait_for
+from lib import DEV1, Credential, Sagate, ae, cin, cnt
+from test_certificates import AE, Authority, sagate
 
 HEX = "00112233445566778899aabbccddeeff"
 
@@ -67,3 +69,52 @@ def test_connection_id(t):
                      "--from", "Cdev1", "--to", "/cse-in")
         check(run.step("handshake")["cid_bytes"] > 0, run.steps)
         check("rsc" in run.step("response"), run.steps)
+
+
+def test_observe(t):
+    s = Sagate(t)
+    common = ["--connect", f"127.0.0.1:{s.dtls_port}", "--dtls", "1.2", *psk(t, DEV1), "--from", "Cdev1"]
+
+    def create(path, ty, content):
+        device(t, "request", *common, "--op", "create", "--to", path, "--ty", str(ty), "--content",
+               json.dumps(content)).ok()
+
+    create("/cse-in", 2, ae("cdev1"))
+    create("/cse-in/cdev1", 3, cnt("data"))
+    create("/cse-in/cdev1/data", 4, cin("0"))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(
+        device(t, "observe", *common, "--to", "/cse-in/cdev1/data/la", "--count", "2")))
+    thread.start()
+    wait_for(lambda: s.metric("coap_observations") == 1, "the observation is there")
+    for value in ("1", "2"):
+        create("/cse-in/cdev1/data", 4, cin(value))
+    thread.join()
+    notes = found[0].ok().all("notification")
+    equal([note["content"]["m2m:cin"]["con"] for note in notes], ["1", "2"])
+    wait_for(lambda: s.metric("coap_observations") == 0, "the observation has ended")
+
+
+def test_certificates(t):
+    authority = Authority(t)
+    s = sagate(t, authority)
+    certificate, key = authority.issue("ae", AE)
+    for transport, version in VERSIONS:
+        common = ["request", "--connect", f"127.0.0.1:{port_of(s, transport == '--dtls')}", transport, version,
+                  "--certificate", certificate, "--key", key, "--to", "/cse-in", "--timeout", "5"]
+        run = device(t, *common, "--from", "Cae", "--ca", s.chain, "--server-name", "cse.example").ok()
+        equal((run.step("handshake")["server_verified"], run.step("response")["rsc"]), (True, 2000))
+        equal(device(t, *common, "--from", "Cdev1").step("response")["rsc"], 4106)
+        run = device(t, *common, "--from", "Cae", "--ca", s.chain, "--server-name", "else.example")
+        equal((run.status, run.step("handshake")["ok"]), (4, False))
+        run = device(t, *common, "--from", "Cae", "--ca", authority.chain, "--server-name", "cse.example")
+        equal((run.status, run.step("handshake")["ok"]), (4, False))
+
+
+def test_longest_identity(t):
+    longest = Credential("i" * 512, "a-key-of-the-longest-one", ["Cdev1"], as_hex=True)
+    s = Sagate(t, credentials=[longest])
+    for transport, version in VERSIONS:
+        device(t, "request", "--connect", f"127.0.0.1:{port_of(s, transport == '--dtls')}", transport, version,
+               "--psk-identity", longest.identity, "--psk-file", key_file(t, "longest.hex", longest.hex), "--from", "Cdev1",
+               "--to", "/cse-in").ok()
