@@ -74,8 +74,11 @@ static int check_status(int fd, char why[KEYSTORE_ERROR_MAX])
     if (status.st_uid != 0 && status.st_uid != geteuid())
         return fail(why, SAGATE_EPERM, "the key's file belongs to neither root nor the user who runs sagate");
     mode_t forbidden = status.st_gid == 0 ? 037 : 077;
-    if ((status.st_mode & forbidden) != 0)
-        return fail(why, SAGATE_EPERM, "the mode of the key's file lets others read or change it, expected 0600");
+    if ((status.st_mode & forbidden) != 0) {
+        (void)snprintf(why, KEYSTORE_ERROR_MAX, "the mode %04o lets others read or change the key, expected 0600",
+                       status.st_mode & 07777U);
+        return SAGATE_EPERM;
+    }
     return SAGATE_OK;
 }
 

@@ -435,7 +435,8 @@ static const char *check(const struct tef_client_settings *settings)
         return "the FQDN is none";
     if (!plain(settings->client_id))
         return "the client's ID is none";
-    if (!plain(settings->admin_fqdn))
+    // Only registrations name it.
+    if (!plain(settings->admin_fqdn) && (settings->register_client || settings->admin_fqdn[0] != '\0'))
         return "the FQDN of the administrator is none";
     if (!plain(settings->profile->registration_path) ||
         (settings->profile->key_path[0] != '\0' && !plain(settings->profile->key_path)))

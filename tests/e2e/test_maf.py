@@ -68,7 +68,7 @@ def whole_way(t, kind, suid, framework):
         equal(told.answers, [(2000, rqi)], version)
         record = s.cse.records(rqi=rqi)[0]
         equal(record["from"], "Cdev1", version)
-    equal(s.metric("remote_resolutions_total", result="found"), len(ROWS))
+    equal(s.metric("resolver_remote_total", result="found"), len(ROWS))
     equal(s.metric("tef_requests_total", tef=kind, result="ok"), len(ROWS) + 1)  # and one registration
     equal(s.metric("tef_registered", tef=kind), 1)
     equal(s.metric("handshakes_total", result="ok", framework=framework), len(ROWS))
@@ -133,8 +133,8 @@ def test_keys_that_are_not_for_us(t):
         equal(answer.rsc, 2001)
         check(refused(t, s, answer.json["sec:symmKeyReg"]["relativeKeyID"] + "@maf.sp.example"), answer)
     check(refused(t, s, "00" * 16 + "@maf.sp.example"), "an unknown key")
-    equal(s.metric("remote_keys_refused_total", reason="suid"), 1)
-    equal(s.metric("remote_resolutions_total", result="not_found"), 2)
+    equal(s.metric("resolver_remote_refused_total", reason="suid"), 1)
+    equal(s.metric("resolver_remote_total", result="not_found"), 2)
     equal(s.cse.records(), [])
 
 
@@ -147,8 +147,8 @@ def test_nobody_else_is_asked(t):
         check(refused(t, s, identity), identity)
     equal(s.metric("tef_requests_total", tef="maf", result="ok"), before)
     equal(s.metric("tef_requests_total", tef="maf", result="not_found"), 0)
-    check(s.metric("remote_resolutions_total", result="unknown_fqdn") >= 1, "not counted")
-    check(s.metric("remote_resolutions_total", result="malformed_identity") >= 6, "not counted")
+    check(s.metric("resolver_remote_total", result="unknown_fqdn") >= 1, "not counted")
+    check(s.metric("resolver_remote_total", result="malformed") >= 6, "not counted")
 
 
 def test_maf_dies_and_comes_back(t):

@@ -92,7 +92,7 @@ static const char everything[] =
     "    client_certificates = \"required\"; trust_anchors = [ \"y\", \"x\" ]; release_version_default = \"2a\"; },\n"
     "  { name = \"c\"; transport = \"dtls\"; binding = \"coap\"; port = 5685; upstream = \"other\"; coap_numbering = "
     "\"old\"; } );\n"
-    "mafs = ( { name = \"m1\"; binding = \"coap\"; fqdn = \"MAF.sp.Example\"; address = \"::1\"; port = 7; upstream = "
+    "mafs = ( { name = \"m1\"; binding = \"http\"; fqdn = \"MAF.sp.Example\"; address = \"::1\"; port = 7; upstream = "
     "\"other\";\n"
     "    admin_fqdn = \"Admin.example\"; admin_checked = true; targets_required = true; first_half = true; register = "
     "false;\n"
@@ -122,7 +122,7 @@ static void tefs_are_read(const struct config *config)
     CU_ASSERT_EQUAL_FATAL(config->tef_count, 3);
     const struct config_tef *maf = &config->tefs[0], *plain = &config->tefs[1], *mef = &config->tefs[2];
     CU_ASSERT_TRUE(maf->kind == TEF_MAF && plain->kind == TEF_MAF && mef->kind == TEF_MEF);
-    CU_ASSERT_TRUE(maf->coap && !plain->coap && !mef->coap);
+    CU_ASSERT_TRUE(!maf->coap && !plain->coap && !mef->coap);
     CU_ASSERT_STRING_EQUAL(maf->fqdn, "maf.sp.example");
     CU_ASSERT_STRING_EQUAL(maf->psk, reference);
     CU_ASSERT_STRING_EQUAL(maf->psk_identity, "K m@maf");
