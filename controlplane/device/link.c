@@ -16,7 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RESEND_MILLISECONDS = 1000 };
+enum {
+    RESEND_MILLISECONDS = 1000,
+    // The library puts identity and ECDHE share into one buffer of 512 bytes; longer identities go without ECDHE.
+    ECDHE_IDENTITY_MAX = 400,
+};
 
 struct link {
     const struct options *options;
@@ -30,6 +34,7 @@ struct link {
 // The suites of sagate's listeners, so that a PSK is never mixed with a certificate.
 static const char psk12[] = "ECDHE-PSK-AES128-GCM-SHA256:ECDHE-PSK-AES128-CBC-SHA256:PSK-AES128-GCM-SHA256:"
                             "PSK-AES128-CCM:PSK-AES128-CCM-8:PSK-AES128-CBC-SHA256";
+static const char psk_plain12[] = "PSK-AES128-GCM-SHA256:PSK-AES128-CCM:PSK-AES128-CCM-8:PSK-AES128-CBC-SHA256";
 static const char psk_dtls12[] = "PSK-AES128-GCM-SHA256:PSK-AES128-CCM-8";
 static const char certificate12[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-CCM:ECDHE-ECDSA-AES128-CCM-8:"
                                     "ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-GCM-SHA256";
@@ -106,7 +111,9 @@ static const char *suites_of(const struct link *link)
         return suites13;
     if (link->psk == NULL)
         return certificate12;
-    return link->options->dtls ? psk_dtls12 : psk12;
+    if (link->options->dtls)
+        return psk_dtls12;
+    return strlen(link->psk->identity) > ECDHE_IDENTITY_MAX ? psk_plain12 : psk12;
 }
 
 // What is wrong with the files or options, or NULL.
