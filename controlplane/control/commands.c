@@ -6,7 +6,6 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "controlplane/control/state.h"
-#include "controlplane/control/tefs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,7 +124,7 @@ static void status(struct control *control, struct control_request *request, con
                               json_pack("{s:o, s:o}", "dtls", number(metrics_sum(&source, STAT_ASSOCIATIONS_DTLS)),
                                         "tls", number(metrics_sum(&source, STAT_ASSOCIATIONS_TLS))));
     uint64_t ok = metrics_sum(&source, STAT_HANDSHAKES_OK_PSK) + metrics_sum(&source, STAT_HANDSHAKES_OK_NONE) +
-                  metrics_sum(&source, STAT_HANDSHAKES_OK_CERTIFICATE) + metrics_sum(&source, STAT_HANDSHAKES_OK_MAF);
+                  metrics_sum(&source, STAT_HANDSHAKES_OK_CERTIFICATE);
     uint64_t failed = metrics_sum(&source, STAT_HANDSHAKES_FAILED_CREDENTIAL) +
                       metrics_sum(&source, STAT_HANDSHAKES_FAILED_CERTIFICATE) +
                       metrics_sum(&source, STAT_HANDSHAKES_FAILED_PROTOCOL) +
@@ -258,8 +257,8 @@ static const struct {
     {"identities add", identities_add},
     {"identities remove", identities_remove},
     {"identities forget", identities_forget},
-    {"identities flush", tefs_flush},
-    {"tef status", tefs_status},
+    {"identities flush", identities_flush},
+    {"tef status", tefs_status_command},
     {"upstreams", upstreams},
     {"reload", reload},
     {"upgrade", operations_upgrade},

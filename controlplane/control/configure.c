@@ -6,7 +6,6 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/secret.h"
-#include "controlplane/control/tefs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -266,6 +265,15 @@ static void warn(const struct control *control)
                     control->file->short_keys, CREDENTIALS_KEY_SHORT);
 }
 
+static int prepare_tefs(struct control *control, bool check_only)
+{
+    char why[TEFS_ERROR_MAX];
+    int result = tefs_prepare(control->tefs, control->pending.config, check_only, why);
+    if (result < 0)
+        complain(&control->pending.errors, "tefs: %s", why);
+    return result;
+}
+
 // Whether apply would succeed, as far as that can be known before it is done.
 static int check(struct control *control)
 {
@@ -284,8 +292,10 @@ static int check(struct control *control)
         if (result < 0)
             complain(&pending->errors, "%s", problem);
     }
-    if (result == SAGATE_OK)
-        result = tefs_check(control, pending->config, &pending->errors);
+    if (result == SAGATE_OK) {
+        result = prepare_tefs(control, true);
+        tefs_discard(control->tefs);
+    }
     credentials_free(file);
     return result;
 }
@@ -301,15 +311,14 @@ static int apply(struct control *control)
     if (result == SAGATE_OK)
         result = open_state(control);
     if (result == SAGATE_OK)
-        result = resolver_check(control->resolver, file, control->run_time, problem, sizeof problem);
-    if (result == SAGATE_OK)
-        result = tefs_apply(control, pending->config, &pending->errors);
+        result = prepare_tefs(control, false);
     if (result == SAGATE_OK) {
         result = resolver_apply(control->resolver, file, control->run_time, problem, sizeof problem);
         if (result < 0)
             complain(&pending->errors, "%s", problem);
     }
     if (result < 0) {
+        tefs_discard(control->tefs);
         if (!control->running)
             close_state(control);
         credentials_free(file);
@@ -317,6 +326,7 @@ static int apply(struct control *control)
     }
     credentials_free(control->file);
     control->file = file;
+    resolving_apply(control);
     take_sockets(control);
     config_free(control->config);
     control->config = pending->config;

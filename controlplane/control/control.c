@@ -7,17 +7,16 @@
 #include "common/log.h"
 #include "common/secret.h"
 #include "controlplane/control/configure.h"
-#include "controlplane/control/tefs.h"
-#include "controlplane/control/tefs_internal.h"
 #include "controlplane/control/state.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { EXPIRY_CHECK_SECONDS = 60, OWNERS_BATCH = PLANE_MESSAGE_MAX - 64 };
+enum { EXPIRY_CHECK_SECONDS = 60, LEAVE_MS = 1000, OWNERS_BATCH = PLANE_MESSAGE_MAX - 64 };
 
 // A list that grows until it fills a message.
 struct batch {
@@ -98,26 +97,6 @@ static void on_greeted(void *context, unsigned worker)
     }
 }
 
-static void on_resolve(struct control *control, unsigned worker, struct slice identity)
-{
-    struct resolver_answer answer;
-    uint8_t packed[PLANE_MESSAGE_MAX];
-    resolver_resolve(control->resolver, identity, clock_wall(), &answer);
-    struct plane_message message = {
-        .type = PLANE_RESOLVED,
-        .resolved = {
-            .identity = identity, .result = answer.result, .key = answer.key, .cache_seconds = answer.cache_seconds}};
-    if (answer.result != SAGATE_OK && !answer.expired) {
-        tefs_resolve(control, worker, identity);
-        return;
-    }
-    if (answer.result == SAGATE_OK) {
-        int len = plane_pack_principal(answer.principal, packed, sizeof packed);
-        message.resolved.principal = slice_of(packed, len < 0 ? 0 : (size_t)len);
-    }
-    (void)workers_send(control->workers, worker, &message);
-}
-
 // The CSEBase of an upstream as its health_path tells it: "/cse-in" and "/cse-in?rcn=0"; deeper paths tell none.
 static struct slice base_of(const struct control *control, struct slice upstream)
 {
@@ -138,7 +117,7 @@ static void on_message(void *context, unsigned worker, const struct plane_messag
     struct control *control = context;
     switch (message->type) {
     case PLANE_RESOLVE:
-        on_resolve(control, worker, message->resolve.identity);
+        resolving_ask(control, worker, message->resolve.identity);
         break;
     case PLANE_REGISTERED: {
         const struct plane_registered *from = &message->registered;
@@ -210,12 +189,13 @@ void control_schedule_expiry(struct control *control)
 {
     int64_t now = clock_wall();
     int64_t next = resolver_expire(control->resolver, now);
-    int64_t remote = remote_expire(control->tefs->remote, now);
+    int64_t remote = remote_expire(control->remote, now);
     if (remote != 0 && (next == 0 || remote < next))
         next = remote;
     // The wall clock may be set: look again at least once a minute.
     int64_t wait = next != 0 && next - now < EXPIRY_CHECK_SECONDS ? next - now : EXPIRY_CHECK_SECONDS;
     struct timeval timeout = {.tv_sec = (time_t)wait};
+    control->expiry_at = now + wait;
     (void)event_add(control->expiry, &timeout);
 }
 
@@ -231,6 +211,50 @@ static void value(struct control *control, size_t *count, struct metrics_value o
     if (*count < METRICS_VALUES_MAX)
         control->values[(*count)++] = one;
 }
+
+#define VALUE(...) value(control, count, (struct metrics_value){__VA_ARGS__})
+
+// Why answers of MAFs and MEFs were not taken.
+static void collect_refusals(struct control *control, size_t *count, const struct remote_counters *counters)
+{
+    static char labels[REMOTE_REFUSALS][40];
+    for (unsigned i = 0; i < REMOTE_REFUSALS; i++) {
+        (void)snprintf(labels[i], sizeof labels[i], "reason=\"%s\"", remote_refusal_name((enum remote_refusal)i));
+        VALUE("resolver_remote_refused_total", labels[i], "counter",
+              "Answers of MAFs and MEFs that were not taken, by reason", counters->refused[i]);
+    }
+}
+
+// Identities whose keys are at MAFs and MEFs.
+static void collect_remote(struct control *control, size_t *count)
+{
+    static const char name[] = "resolver_remote_total";
+    struct remote_counters counters;
+    remote_counters(control->remote, &counters);
+    VALUE(name, "result=\"cache_hit\"", "counter", "Identities looked for at MAFs and MEFs, by what came of it",
+          counters.cache_hits);
+    VALUE(name, "result=\"negative_hit\"", "counter", "", counters.negative_hits);
+    VALUE(name, "result=\"asked\"", "counter", "", counters.asked);
+    VALUE(name, "result=\"joined\"", "counter", "", counters.joined);
+    VALUE(name, "result=\"found\"", "counter", "", counters.found);
+    VALUE(name, "result=\"not_found\"", "counter", "", counters.not_found);
+    VALUE(name, "result=\"failed\"", "counter", "", counters.failed);
+    VALUE(name, "result=\"deadline\"", "counter", "", counters.deadline);
+    VALUE(name, "result=\"overflow\"", "counter", "", counters.overflow);
+    VALUE(name, "result=\"malformed\"", "counter", "", counters.malformed_identity);
+    VALUE(name, "result=\"unknown_fqdn\"", "counter", "", counters.unknown_fqdn);
+    VALUE("resolver_remote_dropped_total", "reason=\"expired\"", "counter",
+          "Keys and unknown identities that are held no longer, by reason", counters.expired);
+    VALUE("resolver_remote_dropped_total", "reason=\"flushed\"", "counter", "", counters.flushed);
+    VALUE("resolver_remote_dropped_total", "reason=\"evicted\"", "counter", "", counters.evicted);
+    VALUE("resolver_remote_entries", "state=\"waiting\"", "gauge",
+          "Identities of MAFs and MEFs that are asked for, known, and known to be unknown", counters.waiting);
+    VALUE("resolver_remote_entries", "state=\"cached\"", "gauge", "", counters.cached);
+    VALUE("resolver_remote_entries", "state=\"negative\"", "gauge", "", counters.negative);
+    collect_refusals(control, count, &counters);
+}
+
+#undef VALUE
 
 // The control process's own numbers; those of one name stand together.
 static size_t collect(struct control *control)
@@ -273,6 +297,7 @@ static size_t collect(struct control *control)
     VALUE("registration_changes_total", "result=\"limit\"", "counter", "", counters->refused_limit);
     VALUE("registration_changes_total", "result=\"failed\"", "counter", "", counters->failed);
 #undef VALUE
+    collect_remote(control, &n);
     return n;
 }
 
@@ -287,25 +312,36 @@ void control_metrics_source(void *context, struct metrics_source *out)
         .values = control->values,
         .value_count = collect(control),
         .workers = workers_count(control->workers),
-        .write_more = tefs_write_metrics,
-        .write_context = control,
+        .tefs = control->tef_values,
     };
+    while (out->tef_count < CONFIG_TEFS_MAX &&
+           tefs_status(control->tefs, out->tef_count, &control->tef_values[out->tef_count].name,
+                       &control->tef_values[out->tef_count].status))
+        out->tef_count++;
     if (out->workers > control->stats_workers) // not all have shared memory (yet)
         out->stats = NULL;
     for (unsigned i = 0; i < out->workers; i++)
         out->present += workers_present(control->workers, i);
 }
 
-static void end_loop(struct control *control)
+static void on_left(void *context)
 {
+    struct control *control = context;
     (void)event_base_loopbreak(control->base);
 }
 
+// The TEFs are told first, which a second signal cuts short.
 static void on_terminate(evutil_socket_t fd, short what, void *context)
 {
+    struct control *control = context;
     (void)fd;
     (void)what;
-    tefs_leave(context, end_loop);
+    if (control->leaving) {
+        (void)event_base_loopbreak(control->base);
+        return;
+    }
+    control->leaving = true;
+    tefs_leave(control->tefs, LEAVE_MS, on_left, control);
 }
 
 static void control_free(struct control *control)
@@ -316,7 +352,7 @@ static void control_free(struct control *control)
         operations_end(control);
     control_socket_free(control->socket);
     metrics_http_free(control->metrics);
-    tefs_close(control->tefs);
+    resolving_end(control);
     workers_free(control->workers);
     resolver_free(control->resolver);
     registrations_close(control->registrations);
@@ -355,9 +391,10 @@ static bool start(struct control *control)
         event_new(control->base, control->supervisor_fd, EV_READ | EV_PERSIST, configure_on_supervisor, control);
     control->expiry = evtimer_new(control->base, on_expiry, control);
     control->terminate = evsignal_new(control->base, SIGTERM, on_terminate, control);
-    return tefs_open(control) == SAGATE_OK && control->workers != NULL && control->socket != NULL && control->metrics != NULL &&
-           control->supervisor_readable != NULL && control->expiry != NULL && control->terminate != NULL &&
-           event_add(control->supervisor_readable, NULL) == 0 && event_add(control->terminate, NULL) == 0;
+    return resolving_start(control) && control->workers != NULL && control->socket != NULL &&
+           control->metrics != NULL && control->supervisor_readable != NULL && control->expiry != NULL &&
+           control->terminate != NULL && event_add(control->supervisor_readable, NULL) == 0 &&
+           event_add(control->terminate, NULL) == 0;
 }
 
 static void on_library_log(int severity, const char *text)

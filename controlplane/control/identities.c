@@ -21,11 +21,12 @@ struct listing {
     int64_t now;
     const char *last;
     bool more;
+    struct slice only; // absent: all
 };
 
-static json_t *describe(const struct resolver_identity *identity, int64_t now)
+// What a principal may act as, and until when.
+static json_t *describe_principal(const struct principal *principal)
 {
-    const struct principal *principal = identity->principal;
     json_t *fixed = json_array();
     json_t *learned = json_array();
     for (size_t i = 0; i < principal->ae_count; i++) {
@@ -38,14 +39,20 @@ static json_t *describe(const struct resolver_identity *identity, int64_t now)
                 learned, json_pack("{s:o, s:o}", "ae_id", stem, "upstream", commands_text(slice_text(ae->upstream))));
     }
     json_t *object = json_object();
-    (void)json_object_set_new(object, "identity", commands_text(slice_text(identity->credential->identity)));
     (void)json_object_set_new(object, "credential_id", commands_text(slice_text(principal->credential_id)));
-    (void)json_object_set_new(object, "source", json_string(identity->source == RESOLVER_FILE ? "file" : "run-time"));
     (void)json_object_set_new(object, "cse_id",
                               principal->cse_id == NULL ? json_null() : commands_text(slice_text(principal->cse_id)));
     (void)json_object_set_new(object, "ae_ids", fixed);
     (void)json_object_set_new(object, "learned", learned);
     (void)json_object_set_new(object, "expires", commands_time(principal->expires_at));
+    return object;
+}
+
+static json_t *describe(const struct resolver_identity *identity, int64_t now)
+{
+    json_t *object = describe_principal(identity->principal);
+    (void)json_object_set_new(object, "identity", commands_text(slice_text(identity->credential->identity)));
+    (void)json_object_set_new(object, "source", json_string(identity->source == RESOLVER_FILE ? "file" : "run-time"));
     (void)json_object_set_new(object, "expired", json_boolean(credential_is_expired(identity->credential, now)));
     return object;
 }
@@ -62,6 +69,27 @@ static bool list_one(void *context, const struct resolver_identity *identity)
     return true;
 }
 
+// Keys of MAFs and MEFs that are held follow the last page of what is provisioned.
+static bool list_held(void *context, const struct remote_entry *entry)
+{
+    struct listing *listing = context;
+    if (listing->only.data != NULL && !slice_is(listing->only, entry->identity))
+        return true;
+    if (entry->principal == NULL)
+        return true;
+    if (json_array_size(listing->identities) == listing->limit)
+        return false;
+    json_t *object = describe_principal(entry->principal);
+    (void)json_object_set_new(object, "identity", commands_text(slice_text(entry->identity)));
+    (void)json_object_set_new(object, "source",
+                              json_string(entry->principal->framework == FRAMEWORK_MAF ? "maf" : "mef"));
+    (void)json_object_set_new(object, "tef", commands_text(slice_text(entry->tef)));
+    (void)json_object_set_new(object, "held_until", commands_time(entry->until));
+    (void)json_object_set_new(object, "expired", json_boolean(entry->principal->expires_at <= listing->now));
+    (void)json_array_append_new(listing->identities, object);
+    return true;
+}
+
 void identities_list(struct control *control, struct control_request *request, const json_t *command)
 {
     const json_t *cursor = json_object_get(command, "cursor");
@@ -74,15 +102,21 @@ void identities_list(struct control *control, struct control_request *request, c
     }
     if (only != NULL) {
         struct slice wanted = slice_of(json_string_value(only), json_string_length(only));
-        if (wanted.data == NULL || resolver_find(control->resolver, wanted, &identity) != SAGATE_OK) {
+        listing.only = wanted;
+        if (wanted.data != NULL && resolver_find(control->resolver, wanted, &identity) == SAGATE_OK)
+            (void)list_one(&listing, &identity);
+        else if (wanted.data != NULL)
+            remote_each(control->remote, list_held, &listing);
+        if (json_array_size(listing.identities) == 0) {
             json_decref(listing.identities);
             control_request_fail(request, "there is no such identity");
             return;
         }
-        (void)list_one(&listing, &identity);
     } else {
         resolver_each(control->resolver, slice_of(json_string_value(cursor), json_string_length(cursor)), list_one,
                       &listing);
+        if (!listing.more)
+            remote_each(control->remote, list_held, &listing);
     }
     json_t *answer = json_pack("{s:o}", "identities", listing.identities);
     if (listing.more)
@@ -235,4 +269,19 @@ void identities_forget(struct control *control, struct control_request *request,
         control_request_fail(request, "this identity has not learned such an AE-ID");
     else
         control_request_fail(request, "the registrations cannot be written; see the log");
+}
+
+void identities_flush(struct control *control, struct control_request *request, const json_t *command)
+{
+    const json_t *identity = json_object_get(command, "identity");
+    const json_t *end = json_object_get(command, "end_associations");
+    if ((identity != NULL && !json_is_string(identity)) || (end != NULL && !json_is_boolean(end))) {
+        control_request_fail(request, "\"identity\" must be a string, \"end_associations\" true or false");
+        return;
+    }
+    size_t count = remote_flush(control->remote, slice_of(json_string_value(identity), json_string_length(identity)),
+                                json_is_true(end));
+    log_info("control: %zu keys and unknown identities of MAFs and MEFs flushed%s", count,
+             json_is_true(end) ? ", their associations end" : "");
+    control_request_answer(request, json_pack("{s:I}", "flushed", (json_int_t)count));
 }

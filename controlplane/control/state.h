@@ -6,9 +6,12 @@
 #include "common/plane.h"
 #include "controlplane/config/config.h"
 #include "controlplane/control/socket.h"
+#include "controlplane/control/tefs.h"
+#include "controlplane/control/waiters.h"
 #include "controlplane/control/workers.h"
 #include "controlplane/keystore/credentials.h"
 #include "controlplane/metrics/metrics.h"
+#include "controlplane/resolver/remote.h"
 #include "controlplane/resolver/resolver.h"
 
 #include <event2/event.h>
@@ -20,7 +23,7 @@ enum {
     // The credentials, and for each TEF a key, or chain and key of a certificate, and trust anchors.
     PENDING_FILES_MAX = 1 + 2 * CONFIG_TEFS_MAX + CONFIG_TRUST_ANCHORS_MAX,
     OPERATIONS_MAX = 64,
-    METRICS_VALUES_MAX = 32
+    METRICS_VALUES_MAX = 64
 };
 
 // A configuration that is being handed over, between CONFIG_BEGIN and CONFIG_COMMIT.
@@ -38,7 +41,6 @@ struct pending {
     int control_fd, metrics_fd; // -1: unchanged
 };
 
-struct tefs;
 struct operation; // a command that waits for workers or the supervisor
 
 struct control {
@@ -52,14 +54,19 @@ struct control {
     char *run_time_path; // of run-time identities
     struct registrations *registrations;
     struct resolver *resolver;
-    struct tefs *tefs;
     struct resolver_events resolver_events;
+    struct remote *remote; // identities whose keys are at MAFs and MEFs
+    struct tefs *tefs;
+    struct waiters *waiters;
+    int64_t expiry_at; // when `expiry` comes, wall clock
+    bool leaving;      // SIGTERM has come; TEFs are being told
     struct workers *workers;
     struct workers_events workers_events;
     struct control_socket *socket;
     struct control_handler handler;
     struct metrics_http *metrics;
     struct metrics_value values[METRICS_VALUES_MAX];
+    struct metrics_tef tef_values[CONFIG_TEFS_MAX];
 
     const void *stats; // mapped read-only
     size_t stats_len;
@@ -86,6 +93,12 @@ void control_metrics_source(void *context, struct metrics_source *out);
 void control_send_sets(struct control *control); // REGISTREES and OWNERS to all workers
 void control_schedule_expiry(struct control *control);
 
+// resolving.c
+void resolving_ask(struct control *control, unsigned worker, struct slice identity);
+bool resolving_start(struct control *control); // false when memory is short
+void resolving_end(struct control *control);   // TEFs are closed, questions dropped
+void resolving_apply(struct control *control); // the prepared TEFs (tefs_prepare) and limits take force
+
 // commands.c
 void commands_dispatch(void *context, struct control_request *request, const char *name, const json_t *command);
 
@@ -106,5 +119,9 @@ void identities_list(struct control *control, struct control_request *request, c
 void identities_add(struct control *control, struct control_request *request, const json_t *command);
 void identities_remove(struct control *control, struct control_request *request, const json_t *command);
 void identities_forget(struct control *control, struct control_request *request, const json_t *command);
+void identities_flush(struct control *control, struct control_request *request, const json_t *command);
+
+// tefs_status.c
+void tefs_status_command(struct control *control, struct control_request *request, const json_t *command);
 
 #endif

@@ -1,17 +1,10 @@
-// The MAFs and MEFs of the configuration in force.
+// Clients of MAFs and MEFs. Each has an image of all that it was made of; the same image at a reload keeps it.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/control/tefs.h"
 
-#include "common/clock.h"
 #include "common/error.h"
 #include "common/file.h"
-#include "common/log.h"
-#include "common/onem2m.h"
 #include "common/secret.h"
-#include "controlplane/config/source.h"
-#include "controlplane/control/configure.h"
-#include "controlplane/control/tefs_internal.h"
-#include "controlplane/keystore/keystore.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,249 +12,374 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <wolfssl/options.h>
-#include <wolfssl/wolfcrypt/sha256.h>
 
-enum { PEM_MAX = 1 << 20, CREDENTIAL_TYPE_LEN = 3 };
+enum { PEM_MAX = 512 * 1024 };
 
-// What a client is made from, read and not yet in use.
-struct material {
-    uint8_t *psk, *certificate, *private_key, *anchors; // secret_alloc
-    size_t psk_len, certificate_len, private_key_len, anchors_len;
+// Bytes that may hold a key.
+struct bytes {
+    uint8_t *data; // from secret_alloc; NULL: none
+    size_t len;
 };
 
-static void material_free(struct material *material)
+// What one client is made of, as long as it takes to make it.
+struct material {
+    struct bytes psk, certificate, private_key, trust_anchors;
+    char *client_id;
+};
+
+struct tef {
+    char *name;
+    struct tef_profile profile; // own strings: the client outlives the configuration
+    struct bytes image;
+    struct tef_client *client;
+    bool kept; // while a set is prepared: in both sets
+};
+
+struct set {
+    struct tef *tef[CONFIG_TEFS_MAX];
+    size_t count;
+};
+
+struct tefs {
+    struct event_base *base;
+    struct keystore_files files;
+    struct set running, prepared;
+    const struct config *config;    // of the prepared set
+    char *targets[CONFIG_TEFS_MAX]; // the same
+    void (*left)(void *context);
+    void *left_context;
+    size_t leaving;
+};
+
+struct tefs *tefs_new(struct event_base *base, const struct keystore_files *files)
 {
-    secret_free(material->psk);
-    secret_free(material->certificate);
-    secret_free(material->private_key);
-    secret_free(material->anchors);
+    struct tefs *tefs = calloc(1, sizeof *tefs);
+    if (tefs != NULL)
+        *tefs = (struct tefs){.base = base, .files = *files};
+    return tefs;
 }
 
-static int open_file(void *context, const char *path)
+static void profile_strings(struct tef_profile *profile, char **out[13])
 {
-    return configure_open_file(context, path);
-}
-
-// Appends a file that came with the configuration; a line end goes between two.
-static int append_file(struct control *control, const char *path, uint8_t **bytes, size_t *len)
-{
-    struct stat status;
-    int fd = configure_open_file(control, path);
-    if (fd < 0 || fstat(fd, &status) != 0 || status.st_size <= 0 || status.st_size > PEM_MAX - 2) {
-        if (fd >= 0)
-            close(fd);
-        return SAGATE_ESYS;
-    }
-    uint8_t *grown = secret_alloc(*len + (size_t)status.st_size + 1);
-    ssize_t got = grown == NULL ? -1 : file_read(fd, grown + *len, (size_t)status.st_size);
-    close(fd);
-    if (got < 0) {
-        secret_free(grown);
-        return grown == NULL ? SAGATE_ENOMEM : SAGATE_ESYS;
-    }
-    if (*bytes != NULL)
-        memcpy(grown, *bytes, *len);
-    *len += (size_t)got;
-    grown[(*len)++] = '\n';
-    secret_free(*bytes);
-    *bytes = grown;
-    return SAGATE_OK;
-}
-
-static const char *kind_name(enum tef_kind kind)
-{
-    return kind == TEF_MAF ? "MAF" : "MEF";
-}
-
-static int read_pem(struct control *control, const struct config_tef *tef, const char *path, uint8_t **bytes,
-                    size_t *len, struct config_errors *errors)
-{
-    int result = append_file(control, path, bytes, len);
-    if (result != SAGATE_OK)
-        config_errors_add(errors, "%s \"%s\": %s cannot be read: %s", kind_name(tef->kind), tef->name, path,
-                          result == SAGATE_ENOMEM ? sagate_strerror(result) : strerror(errno));
-    return result;
-}
-
-static int read_material(struct control *control, const struct config *config, const struct config_tef *tef,
-                         struct material *material, struct config_errors *errors)
-{
-    const struct keystore_files files = {open_file, control};
-    char why[KEYSTORE_ERROR_MAX];
-    int result = SAGATE_OK;
-    if (tef->psk_identity[0] != '\0') {
-        result = keystore_load(tef->psk, &files, &material->psk, &material->psk_len, why);
-        if (result != SAGATE_OK)
-            config_errors_add(errors, "%s \"%s\": the key %s cannot be had: %s", kind_name(tef->kind), tef->name,
-                              tef->psk, why);
-    } else {
-        const struct config_certificate *own = &config->certificates[tef->certificate];
-        result = read_pem(control, tef, own->chain_file, &material->certificate, &material->certificate_len, errors);
-        if (result == SAGATE_OK)
-            result = read_pem(control, tef, own->key_file, &material->private_key, &material->private_key_len, errors);
-    }
-    for (size_t i = 0; i < tef->trust_anchor_count && result == SAGATE_OK; i++)
-        result = read_pem(control, tef, config->trust_anchors[tef->trust_anchors[i]].file, &material->anchors,
-                          &material->anchors_len, errors);
-    return result == SAGATE_OK || result == SAGATE_ENOMEM ? result : SAGATE_ECONFIG;
-}
-
-static void add(wc_Sha256 *hash, const void *data, size_t len)
-{
-    const uint64_t length = len;
-    (void)wc_Sha256Update(hash, (const uint8_t *)&length, sizeof length);
-    if (len > 0)
-        (void)wc_Sha256Update(hash, data, (word32)len);
-}
-
-static void add_text(wc_Sha256 *hash, const char *text)
-{
-    add(hash, text, strlen(text));
-}
-
-static char **profile_strings(struct tef_profile *profile, size_t i)
-{
-    char **const strings[] = {
+    char **const all[13] = {
         &profile->registration_path, &profile->key_path,  &profile->registration_root, &profile->key_root,
         &profile->expiration_time,   &profile->labels,    &profile->admin_fqdn,        &profile->suid,
         &profile->target_ids,        &profile->source_id, &profile->key_value,         &profile->relative_key_id,
         &profile->resource_id};
-    return i < sizeof strings / sizeof *strings ? strings[i] : NULL;
+    memcpy(out, all, sizeof all);
 }
 
-// What tells one client from another: equal digests, equal clients.
-static void digest(const struct config *config, const struct config_tef *tef, const struct material *material,
-                   uint8_t out[TEF_DIGEST])
+static void tef_free(struct tef *tef)
 {
-    wc_Sha256 hash;
-    struct tef_profile profile = tef->profile;
-    const struct config_upstream *upstream = &config->upstreams[tef->upstream];
-    const uint32_t numbers[] = {tef->kind,
-                                tef->coap,
-                                tef->register_client,
-                                tef->connections,
-                                tef->requests_per_connection,
-                                tef->timeout_milliseconds,
-                                tef->registration_seconds,
-                                profile.registration_type,
-                                profile.key_type,
-                                profile.encoding,
-                                profile.method};
-    (void)wc_InitSha256(&hash);
-    add(&hash, numbers, sizeof numbers);
-    add(&hash, &tef->address, sizeof tef->address);
-    add_text(&hash, tef->name);
-    add_text(&hash, tef->fqdn);
-    add_text(&hash, tef->admin_fqdn);
-    add_text(&hash, tef->psk_identity);
-    add_text(&hash, upstream->sp_id);
-    add_text(&hash, upstream->cse_id);
-    for (size_t i = 0; profile_strings(&profile, i) != NULL; i++)
-        add_text(&hash, *profile_strings(&profile, i));
-    add(&hash, material->psk, material->psk_len);
-    add(&hash, material->certificate, material->certificate_len);
-    add(&hash, material->private_key, material->private_key_len);
-    add(&hash, material->anchors, material->anchors_len);
-    (void)wc_Sha256Final(&hash, out);
-    wc_Sha256Free(&hash);
+    char **strings[13];
+    tef_client_free(tef->client);
+    profile_strings(&tef->profile, strings);
+    for (size_t i = 0; i < 13; i++)
+        free(*strings[i]);
+    secret_free(tef->image.data);
+    free(tef->name);
+    free(tef);
 }
 
-static bool copy_profile(struct tef_profile *to, const struct tef_profile *from)
+static bool profile_copy(const struct tef_profile *from, struct tef_profile *to)
 {
-    bool ok = true;
+    char **strings[13];
+    bool whole = true;
     *to = *from;
-    for (size_t i = 0; profile_strings(to, i) != NULL; i++) {
-        char **text = profile_strings(to, i);
-        *text = strdup(*text);
-        ok = ok && *text != NULL;
+    profile_strings(to, strings);
+    for (size_t i = 0; i < 13; i++) {
+        *strings[i] = *strings[i] == NULL ? NULL : strdup(*strings[i]);
+        whole = whole && *strings[i] != NULL;
     }
-    return ok;
+    return whole;
 }
 
-static void one_free(struct one_tef *one)
+static void set_free(struct set *set)
 {
-    if (one == NULL)
+    for (size_t i = 0; i < set->count; i++)
+        tef_free(set->tef[i]);
+    *set = (struct set){0};
+}
+
+static void forget_targets(struct tefs *tefs)
+{
+    for (size_t i = 0; i < CONFIG_TEFS_MAX; i++) {
+        free(tefs->targets[i]);
+        tefs->targets[i] = NULL;
+    }
+    tefs->config = NULL;
+}
+
+void tefs_discard(struct tefs *tefs)
+{
+    for (size_t i = 0; i < tefs->prepared.count; i++) {
+        struct tef *tef = tefs->prepared.tef[i];
+        if (tef->kept)
+            tef->kept = false;
+        else
+            tef_free(tef);
+    }
+    tefs->prepared = (struct set){0};
+    forget_targets(tefs);
+}
+
+void tefs_commit(struct tefs *tefs)
+{
+    struct set old = tefs->running;
+    tefs->running = tefs->prepared;
+    tefs->prepared = (struct set){0};
+    forget_targets(tefs);
+    for (size_t i = 0; i < old.count; i++) {
+        if (old.tef[i]->kept)
+            old.tef[i]->kept = false;
+        else
+            tef_free(old.tef[i]);
+    }
+}
+
+void tefs_free(struct tefs *tefs)
+{
+    if (tefs == NULL)
         return;
-    tef_client_free(one->client);
-    for (size_t i = 0; profile_strings(&one->profile, i) != NULL; i++)
-        free(*profile_strings(&one->profile, i));
-    free(one->name);
-    free(one->fqdn);
-    free(one->client_id);
-    free(one);
+    tefs_discard(tefs);
+    set_free(&tefs->running);
+    free(tefs);
 }
 
-static int make_client(struct control *control, const struct config_tef *tef, const struct material *material,
-                       struct one_tef *one, struct config_errors *errors)
+static int read_all(int fd, const char *path, struct bytes *out, char *why)
 {
-    char why[TEF_ERROR_MAX];
-    bool psk = tef->psk_identity[0] != '\0';
-    const struct tef_client_settings settings = {
+    struct stat status;
+    if (fstat(fd, &status) != 0 || status.st_size <= 0 || status.st_size > PEM_MAX) {
+        (void)snprintf(why, TEFS_ERROR_MAX, "%s: empty, or larger than %d bytes", path, PEM_MAX);
+        return SAGATE_ECONFIG;
+    }
+    size_t len = (size_t)status.st_size;
+    uint8_t *joined = secret_alloc(out->len + len);
+    if (joined == NULL)
+        return SAGATE_ENOMEM;
+    if (out->len > 0)
+        memcpy(joined, out->data, out->len);
+    ssize_t got = file_read(fd, (char *)joined + out->len, len);
+    if (got < 0) {
+        (void)snprintf(why, TEFS_ERROR_MAX, "%s: %s", path, strerror(errno));
+        secret_free(joined);
+        return SAGATE_ESYS;
+    }
+    secret_free(out->data);
+    *out = (struct bytes){.data = joined, .len = out->len + (size_t)got};
+    return SAGATE_OK;
+}
+
+// Appends a file to what is there.
+static int append_file(const struct tefs *tefs, const char *path, struct bytes *out, char *why)
+{
+    int fd = tefs->files.open_file(tefs->files.context, path);
+    if (fd < 0) {
+        (void)snprintf(why, TEFS_ERROR_MAX, "%s: %s", path, strerror(errno));
+        return SAGATE_ESYS;
+    }
+    int result = read_all(fd, path, out, why);
+    close(fd);
+    return result;
+}
+
+static void material_free(struct material *material)
+{
+    secret_free(material->psk.data);
+    secret_free(material->certificate.data);
+    secret_free(material->private_key.data);
+    secret_free(material->trust_anchors.data);
+    free(material->client_id);
+    *material = (struct material){0};
+}
+
+static int load_psk(const struct tefs *tefs, const struct config_tef *tef, struct material *material, char *why)
+{
+    char problem[KEYSTORE_ERROR_MAX] = "";
+    int result = keystore_load(tef->psk, &tefs->files, &material->psk.data, &material->psk.len, problem);
+    if (result < 0)
+        (void)snprintf(why, TEFS_ERROR_MAX, "key of '%s': %s", tef->name, problem);
+    return result;
+}
+
+static int load(const struct tefs *tefs, const struct config *config, const struct config_tef *tef,
+                struct material *material, char *why)
+{
+    const struct config_upstream *upstream = &config->upstreams[tef->upstream];
+    if (asprintf(&material->client_id, "%s%s", upstream->sp_id, upstream->cse_id) < 0) {
+        material->client_id = NULL;
+        return SAGATE_ENOMEM;
+    }
+    if (tef->psk_identity[0] != '\0')
+        return load_psk(tefs, tef, material, why);
+    const struct config_certificate *own = &config->certificates[tef->certificate];
+    int result = append_file(tefs, own->chain_file, &material->certificate, why);
+    if (result == SAGATE_OK)
+        result = append_file(tefs, own->key_file, &material->private_key, why);
+    for (size_t i = 0; result == SAGATE_OK && i < tef->trust_anchor_count; i++)
+        result = append_file(tefs, config->trust_anchors[tef->trust_anchors[i]].file, &material->trust_anchors, why);
+    return result;
+}
+
+static struct slice slice_from(const struct bytes *bytes)
+{
+    return slice_of(bytes->data, bytes->len);
+}
+
+static struct tef_client_settings settings_of(const struct config_tef *tef, const struct material *material)
+{
+    return (struct tef_client_settings){
         .kind = tef->kind,
         .binding = tef->coap ? TEF_COAP : TEF_HTTP,
-        .name = one->name,
-        .fqdn = one->fqdn,
+        .name = tef->name,
+        .fqdn = tef->fqdn,
         .address = tef->address,
-        .profile = &one->profile,
-        .client_id = one->client_id,
+        .profile = &tef->profile,
+        .client_id = material->client_id,
         .admin_fqdn = tef->admin_fqdn,
-        .psk_identity = psk ? tef->psk_identity : NULL,
-        .psk = slice_of(material->psk, material->psk_len),
-        .certificate = slice_of(material->certificate, material->certificate_len),
-        .private_key = slice_of(material->private_key, material->private_key_len),
-        .trust_anchors = slice_of(material->anchors, material->anchors_len),
+        .psk_identity = tef->psk_identity[0] == '\0' ? NULL : tef->psk_identity,
+        .psk = slice_from(&material->psk),
+        .certificate = slice_from(&material->certificate),
+        .private_key = slice_from(&material->private_key),
+        .trust_anchors = slice_from(&material->trust_anchors),
         .register_client = tef->register_client,
         .connections = tef->connections,
         .in_flight = tef->requests_per_connection,
         .timeout_ms = tef->timeout_milliseconds,
         .registration_seconds = tef->registration_seconds,
     };
-    int result = tef_client_new(control->base, &settings, &one->client, why);
-    if (result != SAGATE_OK)
-        config_errors_add(errors, "%s \"%s\": %s", kind_name(tef->kind), tef->name,
-                          result == SAGATE_EINVAL ? why : sagate_strerror(result));
-    return result == SAGATE_OK || result == SAGATE_ENOMEM ? result : SAGATE_ECONFIG;
 }
 
-static int one_new(struct control *control, const struct config *config, const struct config_tef *tef,
-                   const struct material *material, struct one_tef **out, struct config_errors *errors)
+// Appends a length and bytes; with no room behind `image` it counts only.
+static void put(struct bytes *image, const void *data, size_t len)
 {
-    const struct config_upstream *upstream = &config->upstreams[tef->upstream];
-    struct one_tef *one = calloc(1, sizeof *one);
-    if (one == NULL)
-        return SAGATE_ENOMEM;
-    one->kind = tef->kind;
-    one->name = strdup(tef->name);
-    one->fqdn = strdup(tef->fqdn);
-    digest(config, tef, material, one->digest);
-    bool ok = asprintf(&one->client_id, "%s%s", upstream->sp_id, upstream->cse_id) >= 0;
-    ok = copy_profile(&one->profile, &tef->profile) && ok && one->name != NULL && one->fqdn != NULL;
-    int result = ok ? make_client(control, tef, material, one, errors) : SAGATE_ENOMEM;
-    if (result == SAGATE_OK)
-        *out = one;
-    else
-        one_free(one);
-    return result;
+    if (image->data != NULL) {
+        memcpy(image->data + image->len, &len, sizeof len);
+        if (len > 0)
+            memcpy(image->data + image->len + sizeof len, data, len);
+    }
+    image->len += sizeof len + len;
 }
 
-static struct one_tef *running(const struct tefs *tefs, const uint8_t wanted[TEF_DIGEST])
+static void put_text(struct bytes *image, const char *text)
 {
-    for (size_t i = 0; i < tefs->count; i++) {
-        if (secret_equal(tefs->list[i]->digest, wanted, TEF_DIGEST))
-            return tefs->list[i];
+    put(image, text, text == NULL ? 0 : strlen(text) + 1);
+}
+
+static void put_all(struct bytes *image, const struct tef_client_settings *from)
+{
+    struct tef_profile profile = *from->profile;
+    char **strings[13];
+    const unsigned numbers[] = {from->kind,
+                                from->binding,
+                                from->register_client,
+                                from->connections,
+                                from->in_flight,
+                                from->timeout_ms,
+                                from->registration_seconds,
+                                profile.registration_type,
+                                profile.key_type,
+                                profile.encoding,
+                                profile.method};
+    const struct slice secrets[] = {from->psk, from->certificate, from->private_key, from->trust_anchors};
+    const char *const texts[] = {from->name, from->fqdn, from->client_id, from->admin_fqdn, from->psk_identity};
+    put(image, numbers, sizeof numbers);
+    put(image, &from->address.any, from->address.len);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        put_text(image, texts[i]);
+    profile_strings(&profile, strings);
+    for (size_t i = 0; i < 13; i++)
+        put_text(image, *strings[i]);
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++)
+        put(image, secrets[i].data, secrets[i].len);
+}
+
+static bool make_image(const struct tef_client_settings *settings, struct bytes *image)
+{
+    put_all(image, settings);
+    image->data = secret_alloc(image->len);
+    image->len = 0;
+    if (image->data == NULL)
+        return false;
+    put_all(image, settings);
+    return true;
+}
+
+static struct tef *find_same(const struct set *set, const struct bytes *image)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        struct tef *tef = set->tef[i];
+        if (!tef->kept && tef->image.len == image->len && secret_equal(tef->image.data, image->data, image->len))
+            return tef;
     }
     return NULL;
 }
 
-int tefs_check(struct control *control, const struct config *config, struct config_errors *errors)
+static int make(const struct tefs *tefs, struct tef_client_settings *settings, struct tef *tef, char *why)
+{
+    char problem[TEF_ERROR_MAX] = "";
+    tef->name = strdup(settings->name);
+    if (!profile_copy(settings->profile, &tef->profile) || tef->name == NULL)
+        return SAGATE_ENOMEM;
+    settings->profile = &tef->profile;
+    int result = tef_client_new(tefs->base, settings, &tef->client, problem);
+    if (result < 0)
+        (void)snprintf(why, TEFS_ERROR_MAX, "'%s': %s", tef->name, problem);
+    return result;
+}
+
+static int prepare_one(struct tefs *tefs, const struct config_tef *from, const struct material *material,
+                       bool check_only, char *why)
+{
+    struct tef_client_settings settings = settings_of(from, material);
+    struct bytes image = {0};
+    if (!make_image(&settings, &image)) {
+        secret_free(image.data);
+        return SAGATE_ENOMEM;
+    }
+    struct tef *tef = find_same(&tefs->running, &image);
+    if (tef != NULL) {
+        secret_free(image.data);
+        tef->kept = true;
+    } else {
+        tef = calloc(1, sizeof *tef);
+        if (tef == NULL) {
+            secret_free(image.data);
+            return SAGATE_ENOMEM;
+        }
+        tef->image = image;
+        if (check_only)
+            settings.register_client = false;
+        int result = make(tefs, &settings, tef, why);
+        if (result < 0) {
+            tef_free(tef);
+            return result;
+        }
+    }
+    tefs->prepared.tef[tefs->prepared.count++] = tef;
+    return SAGATE_OK;
+}
+
+int tefs_prepare(struct tefs *tefs, const struct config *config, bool check_only, char why[TEFS_ERROR_MAX])
 {
     int result = SAGATE_OK;
-    for (size_t i = 0; i < config->tef_count && result == SAGATE_OK; i++) {
+    why[0] = '\0';
+    tefs_discard(tefs);
+    tefs->config = config;
+    for (size_t i = 0; result == SAGATE_OK && i < config->tef_count && i < CONFIG_TEFS_MAX; i++) {
         struct material material = {0};
-        result = read_material(control, config, &config->tefs[i], &material, errors);
+        result = load(tefs, config, &config->tefs[i], &material, why);
+        if (result == SAGATE_OK)
+            result = prepare_one(tefs, &config->tefs[i], &material, check_only, why);
+        tefs->targets[i] = material.client_id;
+        material.client_id = NULL;
         material_free(&material);
     }
+    if (result == SAGATE_OK)
+        return SAGATE_OK;
+    if (why[0] == '\0')
+        (void)snprintf(why, TEFS_ERROR_MAX, "%s", sagate_strerror(result));
+    tefs_discard(tefs);
     return result;
 }
 
@@ -270,194 +388,50 @@ static int fetch(void *context, struct slice relative_key_id, tef_done *done, vo
     return tef_client_fetch(context, relative_key_id, done, done_context);
 }
 
-static int apply_remote(struct tefs *tefs, const struct config *config, struct one_tef *const *list)
+size_t tefs_remote(const struct tefs *tefs, struct remote_tef out[REMOTE_TEFS_MAX])
 {
-    struct remote_tef remote[CONFIG_TEFS_MAX];
-    for (size_t i = 0; i < config->tef_count; i++) {
-        const struct config_tef *tef = &config->tefs[i];
-        remote[i] = (struct remote_tef){
-            .name = tef->name,
-            .fqdn = tef->fqdn,
-            .kind = tef->kind,
-            .fetcher = {fetch, list[i]->client},
-            .admin_fqdn = tef->admin_checked ? tef->admin_fqdn : "",
-            .target = list[i]->client_id,
-            .target_required = tef->targets_required,
-            .first_half = tef->first_half,
-            .sp_id = config->upstreams[tef->upstream].sp_id,
-            // An AE-ID is one CSE's, and need not be bound to it where there is no other.
-            .upstream = config->upstream_count > 1 ? config->upstreams[tef->upstream].name : "",
+    for (size_t i = 0; i < tefs->prepared.count; i++) {
+        const struct config_tef *from = &tefs->config->tefs[i];
+        out[i] = (struct remote_tef){
+            .name = from->name,
+            .fqdn = from->fqdn,
+            .kind = from->kind,
+            .fetcher = {.fetch = fetch, .context = tefs->prepared.tef[i]->client},
+            .admin_fqdn = from->admin_checked ? from->admin_fqdn : "",
+            .target = tefs->targets[i],
+            .target_required = from->targets_required,
+            .suid_optional = from->kind == TEF_MEF && from->profile.method == TEF_METHOD_FETCH_CREDENTIALS,
+            .first_half = from->first_half,
+            .sp_id = tefs->config->upstreams[from->upstream].sp_id,
         };
     }
-    const struct config_resolver *limits = &config->resolver;
-    return remote_apply(tefs->remote, remote, config->tef_count,
-                        &(struct remote_limits){.waiting = limits->waiting,
-                                                .cached = limits->cached,
-                                                .deadline_ms = limits->deadline_milliseconds,
-                                                .negative_seconds = limits->negative_seconds,
-                                                .cache_seconds = limits->cache_seconds});
-}
-
-static bool in_list(struct one_tef *const *list, size_t count, const struct one_tef *one)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (list[i] == one)
-            return true;
-    }
-    return false;
-}
-
-// Ends those of `list` that are not in `kept`. What waits for them fails, which the resolver hears.
-static void end_others(struct one_tef **list, size_t count, struct one_tef *const *kept, size_t kept_count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (!in_list(kept, kept_count, list[i]))
-            one_free(list[i]);
-    }
-}
-
-int tefs_apply(struct control *control, const struct config *config, struct config_errors *errors)
-{
-    struct tefs *tefs = control->tefs;
-    struct one_tef *list[CONFIG_TEFS_MAX];
-    size_t count = 0;
-    int result = SAGATE_OK;
-    while (count < config->tef_count && result == SAGATE_OK) {
-        struct material material = {0};
-        uint8_t wanted[TEF_DIGEST];
-        const struct config_tef *tef = &config->tefs[count];
-        result = read_material(control, config, tef, &material, errors);
-        if (result == SAGATE_OK) {
-            digest(config, tef, &material, wanted);
-            list[count] = running(tefs, wanted);
-            if (list[count] == NULL)
-                result = one_new(control, config, tef, &material, &list[count], errors);
-        }
-        material_free(&material);
-        count += result == SAGATE_OK ? 1 : 0;
-    }
-    if (result == SAGATE_OK)
-        result = apply_remote(tefs, config, list);
-    if (result != SAGATE_OK) {
-        end_others(list, count, tefs->list, tefs->count);
-        return result;
-    }
-    end_others(tefs->list, tefs->count, list, count);
-    memcpy(tefs->list, list, count * sizeof *list);
-    tefs->count = count;
-    return SAGATE_OK;
-}
-
-// The Credential-ID of a source client, as an identity that the operator has provisioned says whose it is (TS-0003
-// 8.2.1 d).
-static int map(void *context, struct slice credential_id, struct principal *principal)
-{
-    struct control *control = context;
-    struct resolver_identity known;
-    if (credential_id.len <= CREDENTIAL_TYPE_LEN ||
-        resolver_find(control->resolver,
-                      slice_of(credential_id.data + CREDENTIAL_TYPE_LEN, credential_id.len - CREDENTIAL_TYPE_LEN),
-                      &known) != SAGATE_OK ||
-        credential_is_expired(known.credential, clock_wall()))
-        return SAGATE_ENOTFOUND;
-    if (known.principal->cse_id != NULL && (principal->cse_id = strdup(known.principal->cse_id)) == NULL)
-        return SAGATE_ENOTFOUND;
-    for (size_t i = 0; i < known.principal->ae_count; i++) {
-        const struct principal_ae *ae = &known.principal->aes[i];
-        if (principal_add_ae(principal, slice_text(ae->stem), slice_text(ae->upstream)) != SAGATE_OK)
-            return SAGATE_ENOTFOUND;
-    }
-    return SAGATE_OK;
-}
-
-static void answer_worker(struct control *control, unsigned worker, struct slice identity,
-                          const struct remote_answer *answer)
-{
-    uint8_t packed[PLANE_MESSAGE_MAX];
-    struct plane_message message = {
-        .type = PLANE_RESOLVED,
-        .resolved = {.identity = identity, .result = answer->result, .cache_seconds = answer->cache_seconds}};
-    if (answer->result == SAGATE_OK) {
-        int len = plane_pack_principal(answer->principal, packed, sizeof packed);
-        if (len > 0) {
-            message.resolved.key = answer->key;
-            message.resolved.principal = slice_of(packed, (size_t)len);
-        } else {
-            message.resolved.result = SAGATE_EUNAVAILABLE;
-        }
-    }
-    (void)workers_send(control->workers, worker, &message);
-}
-
-static void on_resolved(void *context, struct slice identity, uint64_t askers, const struct remote_answer *answer)
-{
-    struct control *control = context;
-    for (unsigned worker = 0; worker < CONFIG_WORKERS_MAX; worker++) {
-        if ((askers >> worker & 1) != 0)
-            answer_worker(control, worker, identity, answer);
-    }
-    if (answer->result == SAGATE_OK)
-        control_schedule_expiry(control);
-}
-
-static void on_revoked(void *context, const char *identity, const char *credential_id)
-{
-    struct control *control = context;
-    struct plane_message message = {
-        .type = PLANE_REVOKED,
-        .revoked = {.identity = slice_text(identity), .credential_id = slice_text(credential_id)}};
-    workers_broadcast(control->workers, &message);
-}
-
-void tefs_resolve(struct control *control, unsigned worker, struct slice identity)
-{
-    struct remote_answer answer;
-    int result = remote_resolve(control->tefs->remote, identity, worker, clock_wall(), &answer);
-    if (result == SAGATE_PARKED)
-        return;
-    if (result != SAGATE_OK)
-        answer = (struct remote_answer){.result = SAGATE_ENOTFOUND, .cache_seconds = RESOLVER_NEGATIVE_CACHE_SECONDS};
-    answer_worker(control, worker, identity, &answer);
-}
-
-int tefs_open(struct control *control)
-{
-    struct tefs *tefs = calloc(1, sizeof *tefs);
-    if (tefs == NULL)
-        return SAGATE_ENOMEM;
-    tefs->events = (struct remote_events){control, on_resolved, on_revoked};
-    tefs->remote = remote_new(control->base, &tefs->events, map, control);
-    if (tefs->remote == NULL) {
-        free(tefs);
-        return SAGATE_ENOMEM;
-    }
-    control->tefs = tefs;
-    return SAGATE_OK;
-}
-
-void tefs_close(struct tefs *tefs)
-{
-    if (tefs == NULL)
-        return;
-    end_others(tefs->list, tefs->count, NULL, 0);
-    remote_free(tefs->remote);
-    free(tefs);
+    return tefs->prepared.count;
 }
 
 static void on_left(void *context)
 {
-    struct control *control = context;
-    if (--control->tefs->leaving == 0)
-        control->tefs->left(control);
+    struct tefs *tefs = context;
+    if (--tefs->leaving == 0)
+        tefs->left(tefs->left_context);
 }
 
-void tefs_leave(struct control *control, void (*left)(struct control *control))
+void tefs_leave(struct tefs *tefs, unsigned timeout_ms, void (*done)(void *context), void *context)
 {
-    struct tefs *tefs = control->tefs;
-    tefs->left = left;
-    // One more, so that `left` is called once however early the clients are done.
-    tefs->leaving = tefs->count + 1;
-    for (size_t i = 0; i < tefs->count; i++)
-        tef_client_leave(tefs->list[i]->client, TEFS_LEAVE_MS, on_left, control);
-    on_left(control);
+    tefs->left = done;
+    tefs->left_context = context;
+    tefs->leaving = 1; // so that clients which are done at once do not end it early
+    for (size_t i = 0; i < tefs->running.count; i++) {
+        tefs->leaving++;
+        tef_client_leave(tefs->running.tef[i]->client, timeout_ms, on_left, tefs);
+    }
+    on_left(tefs);
+}
+
+bool tefs_status(const struct tefs *tefs, size_t index, const char **name, struct tef_status *status)
+{
+    if (tefs == NULL || index >= tefs->running.count)
+        return false;
+    *name = tefs->running.tef[index]->name;
+    tef_client_status(tefs->running.tef[index]->client, status);
+    return true;
 }

@@ -1,37 +1,41 @@
-// The MAFs and MEFs of the configuration in force: a client for each, and the resolver that asks them. Private to this
-// folder; one thread, the event loop's.
+// The clients of the configured MAFs and MEFs: made from settings, kept over a reload that does not change theirs.
+// One thread (the event loop's).
 // SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_CONTROLPLANE_CONTROL_TEFS_H
 #define SAGATE_CONTROLPLANE_CONTROL_TEFS_H
 
-#include "controlplane/control/state.h"
+#include "controlplane/config/config.h"
+#include "controlplane/keystore/keystore.h"
+#include "controlplane/resolver/remote.h"
 
-struct evbuffer;
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
 
-// Before the first configuration: SAGATE_OK or SAGATE_ENOMEM. And at the end; NULL is allowed.
-int tefs_open(struct control *control);
-void tefs_close(struct tefs *tefs);
+enum { TEFS_ERROR_MAX = 512 };
 
-// Reads the keys of a configuration that is not in force yet, through configure_open_file: SAGATE_OK, or
-// SAGATE_ECONFIG, SAGATE_ENOMEM with lines in `errors`. Nothing changes.
-int tefs_check(struct control *control, const struct config *config, struct config_errors *errors);
+struct tefs;
 
-// Takes the TEFs of a configuration: a client whose settings and key are as before goes on, others end and begin.
-// Returns as tefs_check; on failure all is as before.
-int tefs_apply(struct control *control, const struct config *config, struct config_errors *errors);
+// `files` opens what a configuration names and is copied. NULL when memory is short.
+struct tefs *tefs_new(struct event_base *base, const struct keystore_files *files);
+void tefs_free(struct tefs *tefs); // what waits is failed; NULL is allowed
 
-// A worker asks about an identity that no provisioned credential has: answered at once, or later.
-void tefs_resolve(struct control *control, unsigned worker, struct slice identity);
+// Reads the keys and certificates of a configuration and makes what clients it needs beside those in force, which go
+// on. With `check_only` none of them registers. SAGATE_OK: tefs_commit or tefs_discard must follow, `config` living
+// until then; else the reason is in `why` and nothing has changed.
+int tefs_prepare(struct tefs *tefs, const struct config *config, bool check_only, char why[TEFS_ERROR_MAX]);
 
-// Ends the clients' registrations, as far as that takes no longer than TEFS_LEAVE_MS; then calls `left`.
-enum { TEFS_LEAVE_MS = 1000 };
-void tefs_leave(struct control *control, void (*left)(struct control *control));
+// What remote_apply takes, of the prepared set; the strings live until tefs_commit or tefs_discard.
+size_t tefs_remote(const struct tefs *tefs, struct remote_tef out[REMOTE_TEFS_MAX]);
 
-// Prometheus text of all clients and the resolver.
-void tefs_write_metrics(void *context, struct evbuffer *out);
+// Puts the prepared set in force. Call remote_apply before it: clients that are not in the set fail what waits here.
+void tefs_commit(struct tefs *tefs);
+void tefs_discard(struct tefs *tefs);
 
-// Commands "tef status" and "identities flush".
-void tefs_status(struct control *control, struct control_request *request, const json_t *command);
-void tefs_flush(struct control *control, struct control_request *request, const json_t *command);
+// De-registers everywhere; `done` is called once, within about `timeout_ms`, perhaps from inside.
+void tefs_leave(struct tefs *tefs, unsigned timeout_ms, void (*done)(void *context), void *context);
+
+// The client at an index of the configuration in force: false when there is none.
+bool tefs_status(const struct tefs *tefs, size_t index, const char **name, struct tef_status *status);
 
 #endif

@@ -32,8 +32,8 @@ static const char usage_text[] =
     "  identities remove ID\n"
     "  identities forget ID AE-ID          forget an AE-ID that a CSE assigned\n"
     "  identities flush [--identity ID] [--end-associations]\n"
-    "                                      forget keys of MAFs and MEFs\n"
-    "  tef status                          MAFs and MEFs: registration, connections, errors\n"
+    "                                      forget what MAFs and MEFs have said\n"
+    "  tef status                          MAFs and MEFs, registration and load\n"
     "  upstreams                           CSEs, their health and load\n"
     "  reload                              read the configuration anew\n"
     "  upgrade [--binary PATH] [--force]   go on with the data process of a new program\n"
@@ -47,6 +47,7 @@ static const char usage_text[] =
     "  --expires TIME        such as 2030-01-01T00:00:00Z\n"
     "  --binary PATH         the new program (default: the path by which sagate was started)\n"
     "  --force               also when DTLS associations would be lost\n"
+    "  --end-associations    end the associations of what is flushed\n"
     "\n"
     "Exit status: 0 done, 1 refused by sagate, 2 wrong usage or sagate not reached.\n";
 
@@ -453,49 +454,34 @@ static int identities_flush(struct session *session)
         (void)json_object_set_new(request, "identity", json_string(session->options.identity));
     json_t *answer = ask(session, "identities flush", request);
     if (!print_json(session, answer))
-        (void)printf("%lld identities of MAFs and MEFs forgotten\n", (long long)number_of(answer, "flushed"));
+        (void)printf("%lld flushed\n", (long long)number_of(answer, "flushed"));
     json_decref(answer);
     return EXIT_SUCCESS;
 }
 
-static void tef_row(struct table *table, const json_t *tef)
+static int tef_status(struct session *session)
 {
-    const json_t *requests = json_object_get(tef, "requests");
-    const json_t *latency = json_object_get(tef, "mean_latency_ms");
-    const char *error = json_string_value(json_object_get(tef, "last_error"));
-    long long failures = 0;
-    static const char *const failed[] = {"malformed", "timeout", "unavailable", "handshake"};
-    for (size_t i = 0; i < sizeof failed / sizeof *failed; i++)
-        failures += (long long)number_of(requests, failed[i]);
-    table_add(table, text_of(tef, "name"));
-    table_add(table, text_of(tef, "kind"));
-    table_add(table, text_of(tef, "fqdn"));
-    table_add(table, json_is_true(json_object_get(tef, "registered")) ? "yes" : "no");
-    table_add_format(table, "%lld", (long long)number_of(tef, "connections"));
-    table_add_format(table, "%lld", (long long)number_of(requests, "ok"));
-    table_add_format(table, "%lld", (long long)number_of(requests, "not_found"));
-    table_add_format(table, "%lld", failures);
-    if (json_is_number(latency))
-        table_add_format(table, "%.3f ms", json_number_value(latency));
-    else
-        table_add(table, "-");
-    table_add(table, error == NULL ? "-" : error);
-}
-
-static int command_tef_status(struct session *session)
-{
-    static const char *const titles[] = {"TEF",  "KIND",      "FQDN",     "REGISTERED",   "CONNECTIONS",
-                                         "KEYS", "NOT FOUND", "FAILURES", "MEAN LATENCY", "LAST ERROR"};
+    static const char *const titles[] = {"NAME",       "KIND",        "FQDN",     "BINDING",  "ADDRESS",
+                                         "REGISTERED", "CONNECTIONS", "REQUESTS", "FAILURES", "LAST ERROR"};
     json_t *answer = ask(session, "tef status", json_object());
+    struct table table = {.columns = sizeof titles / sizeof *titles};
+    size_t index;
+    json_t *one;
     if (!print_json(session, answer)) {
-        struct table table = {.columns = sizeof titles / sizeof *titles};
-        size_t i;
-        json_t *one;
-        for (size_t column = 0; column < table.columns; column++)
-            table_add(&table, titles[column]);
-        json_array_foreach(json_object_get(answer, "tefs"), i, one)
+        for (size_t i = 0; i < table.columns; i++)
+            table_add(&table, titles[i]);
+        json_array_foreach(json_object_get(answer, "tefs"), index, one)
         {
-            tef_row(&table, one);
+            bool error = json_is_string(json_object_get(one, "last_error"));
+            for (size_t i = 0; i < 5; i++) {
+                static const char *const members[] = {"name", "kind", "fqdn", "binding", "address"};
+                table_add(&table, text_of(one, members[i]));
+            }
+            table_add(&table, json_is_true(json_object_get(one, "registered")) ? "yes" : "no");
+            table_add_format(&table, "%lld", (long long)number_of(one, "connections"));
+            table_add_format(&table, "%lld", (long long)number_of(one, "requests"));
+            table_add_format(&table, "%lld", (long long)number_of(one, "failures"));
+            table_add(&table, error ? text_of(one, "last_error") : "-");
         }
         table_print(&table);
     }
@@ -627,7 +613,7 @@ static const struct {
     {"identities", "remove", 1, 1, 0, identities_remove},
     {"identities", "forget", 2, 2, 0, identities_forget},
     {"identities", "flush", 0, 0, IDENTITY | END, identities_flush},
-    {"tef", "status", 0, 0, 0, command_tef_status},
+    {"tef", "status", 0, 0, 0, tef_status},
     {"upstreams", NULL, 0, 0, 0, command_upstreams},
     {"reload", NULL, 0, 0, 0, command_reload},
     {"upgrade", NULL, 0, 0, PROGRAM, command_upgrade},

@@ -262,6 +262,106 @@ static void render_upstreams(const struct metrics_source *source, struct evbuffe
     each_server(source, server_connections, out, NULL);
 }
 
+static const struct {
+    const char *name, *labels, *type, *help;
+    size_t offset; // of a uint64_t in struct tef_status
+} tef_counters[] = {
+#define TEF_REQUESTS(result, member, help)                                                                   \
+    {                                                                                                        \
+        "tef_requests_total", ",result=\"" result "\"", "counter", help, offsetof(struct tef_status, member) \
+    }
+    TEF_REQUESTS("ok", ok, "Requests to MAFs and MEFs that have ended, by result"),
+    TEF_REQUESTS("not_found", not_found, ""),
+    TEF_REQUESTS("malformed", malformed, ""),
+    TEF_REQUESTS("timeout", timeouts, ""),
+    TEF_REQUESTS("unavailable", unavailable, ""),
+    TEF_REQUESTS("handshake", handshake_failures, ""),
+    TEF_REQUESTS("refused", refused, ""),
+#undef TEF_REQUESTS
+    {"tef_connects_total", "", "counter", "Connections to the MAF or MEF that were begun",
+     offsetof(struct tef_status, connects)},
+};
+
+typedef void tef_write(struct evbuffer *out, const char *labels, const struct tef_status *status);
+
+static void tef_registered(struct evbuffer *out, const char *labels, const struct tef_status *status)
+{
+    sample(out, "tef_registered", labels, status->registered ? 1 : 0);
+}
+
+static void tef_connections(struct evbuffer *out, const char *labels, const struct tef_status *status)
+{
+    sample(out, "tef_connections", labels, status->connections);
+}
+
+static void tef_waiting(struct evbuffer *out, const char *labels, const struct tef_status *status)
+{
+    sample(out, "tef_requests_waiting", labels, status->waiting);
+}
+
+static void tef_in_flight(struct evbuffer *out, const char *labels, const struct tef_status *status)
+{
+    sample(out, "tef_requests_in_flight", labels, status->in_flight);
+}
+
+static void tef_latency(struct evbuffer *out, const char *labels, const struct tef_status *status)
+{
+    static const char name[] = "tef_latency_seconds";
+    uint64_t below = 0;
+    for (unsigned i = 0; i < TEF_LATENCY_BUCKETS - 1; i++) {
+        below += status->latency[i];
+        (void)evbuffer_add_printf(out, "sagate_%s_bucket{%s,le=\"%u.%03u\"} %" PRIu64 "\n", name, labels,
+                                  tef_latency_bounds[i] / 1000, tef_latency_bounds[i] % 1000, below);
+    }
+    below += status->latency[TEF_LATENCY_BUCKETS - 1];
+    (void)evbuffer_add_printf(out, "sagate_%s_bucket{%s,le=\"+Inf\"} %" PRIu64 "\n", name, labels, below);
+    (void)evbuffer_add_printf(out, "sagate_%s_sum{%s} %" PRIu64 ".%06" PRIu64 "\n", name, labels,
+                              status->latency_sum_us / 1000000, status->latency_sum_us % 1000000);
+    (void)evbuffer_add_printf(out, "sagate_%s_count{%s} %" PRIu64 "\n", name, labels, below);
+}
+
+static const struct {
+    const char *name, *type, *help;
+    tef_write *write;
+} tef_metrics[] = {
+    {"tef_registered", "gauge", "1 while sagate is registered at the MAF or MEF, or need not be", tef_registered},
+    {"tef_connections", "gauge", "Open connections to the MAF or MEF", tef_connections},
+    {"tef_requests_waiting", "gauge", "Requests that wait for a connection to the MAF or MEF", tef_waiting},
+    {"tef_requests_in_flight", "gauge", "Requests that wait for the answer of the MAF or MEF", tef_in_flight},
+    {"tef_latency_seconds", "histogram", "Time from a request to the answer of the MAF or MEF", tef_latency},
+};
+
+static void tef_labels(const struct metrics_tef *tef, const char *more, char *labels, size_t len)
+{
+    char name[256];
+    escape(tef->name, name, sizeof name);
+    (void)snprintf(labels, len, "tef=\"%s\"%s", name, more);
+}
+
+static void render_tefs(const struct metrics_source *source, struct evbuffer *out)
+{
+    char labels[320];
+    const char *last = "";
+    for (size_t i = 0; i < sizeof tef_counters / sizeof *tef_counters; i++) {
+        if (strcmp(tef_counters[i].name, last) != 0)
+            head(out, tef_counters[i].name, tef_counters[i].type, tef_counters[i].help);
+        last = tef_counters[i].name;
+        for (size_t n = 0; n < source->tef_count; n++) {
+            uint64_t count;
+            memcpy(&count, (const char *)&source->tefs[n].status + tef_counters[i].offset, sizeof count);
+            tef_labels(&source->tefs[n], tef_counters[i].labels, labels, sizeof labels);
+            sample(out, last, labels, count);
+        }
+    }
+    for (size_t i = 0; i < sizeof tef_metrics / sizeof *tef_metrics; i++) {
+        head(out, tef_metrics[i].name, tef_metrics[i].type, tef_metrics[i].help);
+        for (size_t n = 0; n < source->tef_count; n++) {
+            tef_labels(&source->tefs[n], "", labels, sizeof labels);
+            tef_metrics[i].write(out, labels, &source->tefs[n].status);
+        }
+    }
+}
+
 void metrics_render(const struct metrics_source *source, struct evbuffer *out)
 {
     head(out, "build_info", "gauge", "1, with the version as label");
@@ -276,11 +376,10 @@ void metrics_render(const struct metrics_source *source, struct evbuffer *out)
     head(out, "workers_present", "gauge", "Workers that have reported to the control process");
     sample(out, "workers_present", "", source->present);
     render_values(source, out);
-    if (source->write_more != NULL)
-        source->write_more(source->write_context, out);
     render_rows(source, out);
     render_primitives(source, out);
     render_upstreams(source, out);
+    render_tefs(source, out);
 }
 
 static bool is_any_healthy(const struct metrics_source *source)

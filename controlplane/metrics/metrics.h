@@ -7,6 +7,7 @@
 #include "common/plane.h"
 #include "common/stats.h"
 #include "controlplane/config/config.h"
+#include "controlplane/tef/client.h"
 
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -24,6 +25,12 @@ struct metrics_value {
     uint64_t value;
 };
 
+// The client of a MAF or MEF.
+struct metrics_tef {
+    const char *name;
+    struct tef_status status;
+};
+
 struct metrics_source {
     const struct config *config;             // names of upstreams and servers; NULL: none yet
     const void *stats;                       // shared memory; NULL: none yet
@@ -33,8 +40,8 @@ struct metrics_source {
     const struct plane_processes *processes; // NULL: not told yet
     const struct metrics_value *values;
     size_t value_count;
-    void (*write_more)(void *context, struct evbuffer *out); // further metrics; NULL: none
-    void *write_context;
+    const struct metrics_tef *tefs;
+    size_t tef_count;
 };
 
 // One server of an upstream over all workers.

@@ -28,9 +28,9 @@ struct remote_tef {
     const char *admin_fqdn; // that an answer must name; "": any
     const char *target;     // our absolute CSE-ID; an answer that has targets must name it
     bool target_required;   // an answer without targets is refused
+    bool suid_optional;     // fetchCredentials (TS-0003 8.3.2.1) tells none; another one is refused all the same
     bool first_half;        // psk is the first half of the key (TS-0003 8.8.1), else the whole (8.2.2.3)
     const char *sp_id;      // "//sp.example": of the AE-IDs and CSE-IDs that an answer may name
-    const char *upstream;   // at which alone an AE-ID from an answer is valid; "": at every one
 };
 
 // The mapping of Credential-IDs that are no oneM2M identifier (TS-0003 8.2.1 d): fills the principal's CSE-ID or
@@ -39,15 +39,16 @@ typedef int remote_map(void *context, struct slice credential_id, struct princip
 
 struct remote_limits {
     size_t waiting;            // identities that are being asked for, at most
-    size_t cached;             // keys and negatives that are held; the least recently used goes first
+    size_t cached;             // keys and negatives that are held; the least recently used negative goes first, then
+                               // the least recently used key, so that guessed identities do not displace keys
     unsigned deadline_ms;      // from question to answer
     unsigned negative_seconds; // for which an unknown identity is remembered
     unsigned cache_seconds;    // hard cap on holding a key (TS-0003 8.8.2.8 note)
 };
 
 struct remote_answer {
-    // SAGATE_OK; SAGATE_ENOTFOUND: the key is not there or not for us, so that associations with it end;
-    // SAGATE_EUNAVAILABLE: that could not be found out. The peer cannot tell the last two apart.
+    // SAGATE_OK; SAGATE_ENOTFOUND: there is no key that may be used; SAGATE_EUNAVAILABLE: that could not be found out
+    // now, which ends no association. The peer must not tell the two failures apart.
     int result;
     struct slice key;
     uint32_t cache_seconds;
@@ -56,9 +57,8 @@ struct remote_answer {
 
 struct remote_events {
     void *context;
-    // The answer to all that asked with remote_resolve meanwhile, bit N of `askers` for number N; slices end with the
-    // call. Never from inside remote_resolve.
-    void (*resolved)(void *context, struct slice identity, uint64_t askers, const struct remote_answer *answer);
+    // An answer to remote_resolve that said SAGATE_PARKED; slices end with the call. Never from inside remote_resolve.
+    void (*resolved)(void *context, struct slice identity, const struct remote_answer *answer);
     // A cached key is void (expired, flushed, its TEF removed): associations of `credential_id` end.
     void (*revoked)(void *context, const char *identity, const char *credential_id);
 };
@@ -66,18 +66,19 @@ struct remote_events {
 struct remote;
 struct remote *remote_new(struct event_base *base, const struct remote_events *events, remote_map *map,
                           void *map_context);
-void remote_free(struct remote *remote); // NULL is allowed
+// NULL is allowed. Questions that wait are not answered; what fetchers still answer later is dropped.
+void remote_free(struct remote *remote);
 
-// Takes a new set of TEFs and limits; keys of TEFs that are no longer there are revoked. Questions that wait at a TEF
-// whose fetcher goes away must have been failed by it before. SAGATE_OK, SAGATE_ENOMEM (nothing changed).
+// Takes a new set of TEFs and limits; keys of TEFs that are no longer there, or that are checked in another way, are
+// revoked, and questions at them answered as unavailable. What a fetcher still answers later is dropped, so that the
+// caller ends its clients after this call. SAGATE_OK, SAGATE_ENOMEM (nothing changed).
 int remote_apply(struct remote *remote, const struct remote_tef *tefs, size_t count,
                  const struct remote_limits *limits);
 
 // SAGATE_OK: *answer is there (from cache, positive or negative, its slices live until the next call).
-// SAGATE_PARKED: `resolved` will be called once for `asker` (0 … 63). SAGATE_ENOTFOUND: no TEF of ours has this FQDN,
-// or the identity is not well-formed (sec:relKeyID '@' FQDN); nothing was sent and nothing is remembered.
-int remote_resolve(struct remote *remote, struct slice identity, unsigned asker, int64_t now,
-                   struct remote_answer *answer);
+// SAGATE_PARKED: `resolved` will be called once. SAGATE_ENOTFOUND: no TEF of ours has this FQDN, or the identity is not
+// well-formed (sec:relKeyID '@' FQDN); nothing was sent and nothing is remembered.
+int remote_resolve(struct remote *remote, struct slice identity, int64_t now, struct remote_answer *answer);
 
 // Voids one identity, or all when absent; with `revoke` their associations end too. The number of entries.
 size_t remote_flush(struct remote *remote, struct slice identity, bool revoke);

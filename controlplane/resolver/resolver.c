@@ -376,7 +376,6 @@ void resolver_resolve(struct resolver *resolver, struct slice identity, int64_t 
     int64_t expires_at = entry->credential->expires_at;
     if (expires_at != 0 && expires_at <= now) {
         resolver->counters.expired++;
-        answer->expired = true;
         return;
     }
     resolver->counters.found++;

@@ -29,8 +29,7 @@ struct resolver_events {
 };
 
 struct resolver_answer {
-    int result;   // SAGATE_OK or SAGATE_ENOTFOUND (unknown and expired look the same to peers)
-    bool expired; // there is such a credential, so that nobody else is to be asked
+    int result; // SAGATE_OK or SAGATE_ENOTFOUND (unknown and expired look the same)
     struct slice key;
     uint32_t cache_seconds;
     const struct principal *principal; // NULL unless SAGATE_OK

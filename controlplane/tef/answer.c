@@ -167,10 +167,14 @@ static bool is_hex(const char *text, size_t len)
 
 static bool decode_hex(const char *text, size_t len, struct tef_key *key)
 {
-    if (!is_hex(text, len) || len / 2 > TEF_KEY_MAX)
+    if (len % 2 != 0 || len / 2 > TEF_KEY_MAX)
         return false;
-    for (size_t i = 0; i < len / 2; i++)
-        key->key[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+    for (size_t i = 0; i < len; i++) {
+        int digit = hex_digit(text[i]);
+        if (digit < 0)
+            return false;
+        key->key[i / 2] = (uint8_t)(key->key[i / 2] << 4 | digit);
+    }
     key->key_len = len / 2;
     return true;
 }

@@ -58,8 +58,7 @@ static void want_write(struct tef_channel *channel)
     (void)event_add(channel->writable, NULL);
 }
 
-// False when the channel failed, and with it may be gone.
-static bool flush(struct tef_channel *channel)
+static void flush(struct tef_channel *channel)
 {
     char why[TEF_ERROR_MAX] = "";
     while (channel->out_sent < channel->out_len) {
@@ -70,17 +69,17 @@ static bool flush(struct tef_channel *channel)
             int rc = tef_tls_result(channel->session, n, &write, why);
             if (rc != SAGATE_AGAIN) {
                 fail(channel, rc, why);
-                return false;
+                return;
             }
             channel->attempt = left;
-            want_write(channel);
-            return true;
+            if (write)
+                want_write(channel);
+            return;
         }
         channel->attempt = 0;
         channel->out_sent += (size_t)n;
     }
     channel->out_len = channel->out_sent = 0;
-    return true;
 }
 
 static void handshake(struct tef_channel *channel)
@@ -103,35 +102,38 @@ static void handshake(struct tef_channel *channel)
                         wolfSSL_get_cipher_name(channel->session));
 }
 
-static void receive(struct tef_channel *channel)
+// False when the channel failed or its owner gave it up, and with it may be gone.
+static bool receive(struct tef_channel *channel)
 {
     uint8_t chunk[CHUNK];
     char why[TEF_ERROR_MAX] = "";
     bool write, gone = false;
     int n = 1;
+    // cppcheck-suppress autoVariables; it is taken back before the end, where the channel is still there
     channel->gone = &gone;
     // A bound, so that other channels have their turn; the library may hold bytes for which no event comes.
-    for (unsigned i = 0; n > 0 && !gone && channel->state == CHANNEL_OPEN && i < READS; i++) {
+    for (unsigned i = 0; n > 0 && !gone && i < READS; i++) {
         n = wolfSSL_read(channel->session, chunk, sizeof chunk);
         if (n > 0)
             channel->owner.bytes(channel->owner.context, slice_of(chunk, (size_t)n));
     }
     secret_zero(chunk, sizeof chunk);
     if (gone)
-        return;
+        return false;
     channel->gone = NULL;
-    if (channel->state != CHANNEL_OPEN)
-        return;
     if (n > 0) {
         if (wolfSSL_pending(channel->session) > 0)
             event_active(channel->readable, EV_READ, 0);
-        return;
+        return true;
     }
     int rc = tef_tls_result(channel->session, n, &write, why);
-    if (rc != SAGATE_AGAIN)
-        fail(channel, rc, why);
-    else if (write)
-        want_write(channel);
+    if (rc == SAGATE_AGAIN) {
+        if (write)
+            want_write(channel);
+        return true;
+    }
+    fail(channel, rc, why);
+    return false;
 }
 
 static void connected(struct tef_channel *channel)
@@ -163,10 +165,9 @@ static void on_event(evutil_socket_t fd, short what, void *context)
         handshake(channel);
         break;
     case CHANNEL_OPEN:
-        if ((what & EV_WRITE) != 0 && !flush(channel))
-            break;
-        if ((what & EV_READ) != 0)
-            receive(channel);
+        // Read first: where the TEF has hung up, its alert says why, and a write would only fail.
+        if (receive(channel) && (what & EV_WRITE) != 0)
+            flush(channel);
         break;
     case CHANNEL_CLOSED:
         break;

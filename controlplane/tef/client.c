@@ -172,6 +172,7 @@ static void drop(struct link *link)
     tef_channel_free(link->channel);
     secret_free(link->response);
     while ((request = TAILQ_LAST(&link->sent, requests)) != NULL)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself out of the list, through tqe_prev
         put_back(client, request);
     free(link);
     kick(client);
@@ -387,8 +388,10 @@ static void expire(struct tef_client *client, struct request *request)
     int result = SAGATE_ETIMEOUT;
     if (link == NULL && !any_open(client))
         result = client->last_failure != SAGATE_OK ? client->last_failure : SAGATE_EUNAVAILABLE;
-    client_note(client, result == SAGATE_ETIMEOUT ? "no answer within %u ms" : "no connection within %u ms",
-                client->settings.timeout_ms);
+    if (result == SAGATE_ETIMEOUT)
+        client_note(client, "no answer within %u ms", client->settings.timeout_ms);
+    else if (client->last_failure == SAGATE_OK) // else the cause is noted already
+        client_note(client, "no connection within %u ms", client->settings.timeout_ms);
     client_finish(client, request, result, NULL);
     // Answers come in order: what stands behind the one that does not come goes to another connection.
     if (link != NULL)
@@ -515,8 +518,10 @@ void tef_client_free(struct tef_client *client)
     struct request *request;
     client->ending = true;
     while ((request = TAILQ_FIRST(&client->all)) != NULL)
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself out of the list, through tqe_prev
         client_finish(client, request, SAGATE_EUNAVAILABLE, NULL);
     while (!TAILQ_EMPTY(&client->links))
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself out of the list, through tqe_prev
         drop(TAILQ_FIRST(&client->links));
     registration_end(client);
     if (client->kick != NULL)

@@ -53,7 +53,8 @@ enum { TEF_ERROR_MAX = 256 };
 int tef_client_new(struct event_base *base, const struct tef_client_settings *settings, struct tef_client **client,
                    char why[TEF_ERROR_MAX]);
 
-// Fails what waits with SAGATE_EUNAVAILABLE (callbacks are called), closes, wipes. NULL is allowed.
+// Fails what waits with SAGATE_EUNAVAILABLE (callbacks are called), closes, wipes. NULL is allowed. Not from a
+// callback.
 void tef_client_free(struct tef_client *client);
 
 // Fetches a key by its RelativeKeyID (already checked). `done` is called exactly once, later, never from inside.

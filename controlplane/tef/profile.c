@@ -2,24 +2,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/tef/profile.h"
 
-// Arrays, since the members of a profile are not const: those of a configuration are its own.
-static char root_path[] = "/", maf_registration[] = "sec:mafClientReg", mef_registration[] = "sec:mefClientReg",
-            key_registration[] = "sec:symmKeyReg", expiration_time[] = "et", labels[] = "lbl",
-            admin_fqdn[] = "adminFQDN", suid[] = "SUID", target_ids[] = "targetIDs", source_id[] = "sourceID",
-            key_value[] = "keyValue", relative_key_id[] = "relativeKeyID", resource_id[] = "ri";
+// The members are writable strings since a configuration owns its own; nobody writes to these.
+static char slash[] = "/", maf_root[] = "sec:mafClientReg", mef_root[] = "sec:mefClientReg",
+            key_root[] = "sec:symmKeyReg", et[] = "et", lbl[] = "lbl", admin[] = "adminFQDN", suid[] = "SUID",
+            targets[] = "targetIDs", source[] = "sourceID", value[] = "keyValue", relative[] = "relativeKeyID",
+            ri[] = "ri";
 
-// `registration`: the root member of the resource of a registration.
-#define PROFILE(registration)                                                                                       \
-    {                                                                                                               \
-        .registration_path = root_path, .key_path = root_path, .registration_type = 1, .key_type = 2,               \
-        .registration_root = (registration), .key_root = key_registration, .expiration_time = expiration_time,      \
-        .labels = labels, .admin_fqdn = admin_fqdn, .suid = suid, .target_ids = target_ids, .source_id = source_id, \
-        .key_value = key_value, .relative_key_id = relative_key_id, .resource_id = resource_id,                     \
-        .encoding = TEF_ENCODING_AUTO, .method = TEF_METHOD_KEY_RETRIEVAL                                           \
+#define PROFILE(root)                                                                                                 \
+    {                                                                                                                 \
+        .registration_path = slash, .key_path = slash, .registration_type = 1, .key_type = 2,                         \
+        .registration_root = (root), .key_root = key_root, .expiration_time = et, .labels = lbl, .admin_fqdn = admin, \
+        .suid = suid, .target_ids = targets, .source_id = source, .key_value = value, .relative_key_id = relative,    \
+        .resource_id = ri, .encoding = TEF_ENCODING_AUTO, .method = TEF_METHOD_KEY_RETRIEVAL                          \
     }
+
+static const struct tef_profile maf_profile = PROFILE(maf_root), mef_profile = PROFILE(mef_root);
 
 const struct tef_profile *tef_profile_default(enum tef_kind kind)
 {
-    static const struct tef_profile maf = PROFILE(maf_registration), mef = PROFILE(mef_registration);
-    return kind == TEF_MAF ? &maf : &mef;
+    return kind == TEF_MAF ? &maf_profile : &mef_profile;
 }

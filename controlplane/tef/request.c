@@ -89,6 +89,8 @@ static int key_of(const struct tef_client *client, const struct request *request
         older ? tef_parse_credentials(profile, body, clock_wall(), key, why) : tef_parse_key(profile, body, key, why);
     if (rc != SAGATE_OK)
         return rc;
+    if (older)
+        key->suid = SUID_MEF_SAEF; // such an answer has none: it is for the one in the request's path
     if (key->key_len == 0)
         *why = "it has no key";
     else if (key->relative_key_id[0] != '\0' && strcmp(key->relative_key_id, request->id) != 0)

@@ -251,13 +251,10 @@ int tef_tls_result(WOLFSSL *session, int returned, bool *write, char why[TEF_ERR
         (void)snprintf(why, TEF_ERROR_MAX, "it refused the session with alert %d (%s)", alert, alert_name(alert));
         return SAGATE_EHANDSHAKE;
     }
-    if (error == WOLFSSL_ERROR_ZERO_RETURN || error == SOCKET_PEER_CLOSED_E || error == WOLFSSL_ERROR_SYSCALL) {
+    if (error == WOLFSSL_ERROR_ZERO_RETURN || error == SOCKET_PEER_CLOSED_E || error == WOLFSSL_ERROR_SYSCALL ||
+        error == SOCKET_ERROR_E) {
         (void)snprintf(why, TEF_ERROR_MAX, "it closed the connection");
         return SAGATE_EGONE;
-    }
-    if (error == SOCKET_ERROR_E) {
-        (void)snprintf(why, TEF_ERROR_MAX, "the connection broke");
-        return SAGATE_EUNAVAILABLE;
     }
     char text[WOLFSSL_MAX_ERROR_SZ];
     wolfSSL_ERR_error_string_n((unsigned long)error, text, sizeof text);
@@ -279,5 +276,10 @@ int tef_tls_connect(struct tef_tls *tls, WOLFSSL *session, bool *write, char why
     int rc = tef_tls_result(session, returned, write, why);
     if (tls->wrong_name && rc != SAGATE_AGAIN)
         (void)snprintf(why, TEF_ERROR_MAX, "its certificate does not name '%.200s'", tls->fqdn);
-    return rc == SAGATE_EGONE ? SAGATE_EUNAVAILABLE : rc;
+    if (rc != SAGATE_EGONE)
+        return rc;
+    (void)snprintf(why, TEF_ERROR_MAX, "it closed the connection during the TLS handshake%s%.150s%s",
+                   tls->certificate ? "" : "; does it know the PSK identity '", tls->certificate ? "" : tls->identity,
+                   tls->certificate ? "" : "'?");
+    return SAGATE_EUNAVAILABLE;
 }

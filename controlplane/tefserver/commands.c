@@ -205,7 +205,7 @@ static int client_add(struct tef_store *store, struct options *options)
     }
     secret_free(psk);
     if (result == SAGATE_EEXISTS)
-        return fail("there is a client with this ID or PSK identity");
+        return fail("there is a client with this ID, PSK identity or public domain name");
     return result == SAGATE_OK ? 0 : fail("%s", sagate_strerror(result));
 }
 
@@ -269,8 +269,10 @@ static int key_add(const struct settings *settings, struct tef_store *store, con
     const char *fqdn = fqdn_of(settings, options->kind);
     if (fqdn == NULL)
         return fail("the configuration has no such function");
-    if (!absolute_ok(options->target) || options->source == NULL || options->suid < 10 || options->output == NULL)
+    if (!absolute_ok(options->target) || options->source == NULL || options->output == NULL)
         return fail("--source, --target, --suid and --output are needed; IDs are absolute");
+    if (options->suid / 10 != (options->kind == TEF_MAF ? 3 : 2)) // TS-0004 6.3.4.2.39
+        return fail("--suid: expected 3x for keys of a MAF, 2x for those of an MEF");
     if (tef_store_client_by_id(store, slice_text(options->source), &source) != SAGATE_OK)
         return fail("%s: no such client", options->source);
     int fd = open(options->output, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -289,6 +291,8 @@ static int key_add(const struct settings *settings, struct tef_store *store, con
     secret_free(key);
     if (fclose(out) != 0 && result == SAGATE_OK)
         result = SAGATE_ESYS;
+    if (result != SAGATE_OK)
+        (void)unlink(options->output); // keys that are nowhere else
     return result == SAGATE_OK ? 0 : fail("%s", sagate_strerror(result));
 }
 

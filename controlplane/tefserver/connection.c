@@ -3,13 +3,10 @@
 #include "controlplane/tefserver/connection.h"
 
 #include "common/clock.h"
-#include "common/derive.h"
 #include "common/error.h"
-#include "common/log.h"
 #include "common/secret.h"
-#include "controlplane/tefserver/identity.h"
 #include "controlplane/tefserver/message.h"
-#include "dataplane/record/record.h"
+#include "controlplane/tefserver/peer.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -37,16 +34,13 @@ struct connection {
     struct handshake *handshake;
     struct record *record;
     struct message message;
-    char client_id[TEF_ID_MAX + 1];
-    uint8_t *exported; // secret memory; NULL: none
+    struct peer peer;
     struct waiting *first, **last;
     unsigned waiting_count;
     bool refusing; // nothing more is read
     bool ending;   // ends when everything is sent
     bool dead;
 };
-
-static struct log_sample failed_sample;
 
 static void wipe(struct buffer *buffer)
 {
@@ -60,7 +54,7 @@ void connection_free(struct connection *connection)
     handshake_free(connection->handshake);
     record_free(connection->record);
     message_release(&connection->message);
-    secret_free(connection->exported);
+    peer_release(&connection->peer);
     while (connection->first != NULL) {
         struct waiting *waiting = connection->first;
         connection->first = waiting->next;
@@ -148,7 +142,7 @@ static void answer(struct connection *connection, const struct procedure_answer 
     struct buffer bytes = {0};
     struct server *server = connection->server;
     counts_answer(server->counts, answer);
-    audit_write(server->audit, connection->function->fqdn, connection->client_id, answer);
+    audit_write(server->audit, connection->function->fqdn, connection->peer.client_id, answer);
     message_answer(answer, id, last, &bytes);
     connection->refusing |= last;
     if (server->settings->answer_delay_milliseconds > 0)
@@ -181,7 +175,7 @@ static void run_request(struct connection *connection)
     struct server *server = connection->server;
     struct message *message = &connection->message;
     struct procedure_answer made;
-    const struct procedure_peer peer = {.client_id = connection->client_id, .exported = connection->exported};
+    const struct procedure_peer peer = {.client_id = connection->peer.client_id, .exported = connection->peer.exported};
     procedure_run(server->settings, connection->function, server->store, &peer, &message->request, clock_wall(), &made);
     answer(connection, &made, message->id, message->close);
     procedure_answer_release(&made);
@@ -234,91 +228,30 @@ static void pump(struct connection *connection)
 
 // --- Handshake ---------------------------------------------------------------------------------------------------
 
-static int resolve(struct connection *connection)
-{
-    struct tef_store_client client;
-    size_t len = 0;
-    uint8_t *psk = secret_alloc(TEF_KEY_MAX);
-    if (psk == NULL)
-        return SAGATE_EHANDSHAKE;
-    struct slice identity = handshake_identity(connection->handshake);
-    int found = tef_store_client_by_identity(connection->server->store, identity, &client, psk, &len);
-    int result = handshake_resolve(connection->handshake, slice_of(psk, found == SAGATE_OK ? len : 0));
-    secret_free(psk);
-    return result;
-}
-
-// Who it is; "" for nobody that is known.
-static void identify(struct connection *connection, enum framework framework, struct slice identity,
-                     struct slice certificate)
-{
-    struct tef_store *store = connection->server->store;
-    struct tef_store_client client = {0};
-    uint8_t *psk = secret_alloc(TEF_KEY_MAX);
-    size_t len = 0;
-    int result = SAGATE_ENOMEM;
-    if (framework == FRAMEWORK_PSK && psk != NULL)
-        result = tef_store_client_by_identity(store, identity, &client, psk, &len);
-    else if (framework == FRAMEWORK_CERTIFICATE)
-        result = identity_of_certificate(store, certificate, &client);
-    secret_free(psk);
-    if (result == SAGATE_OK)
-        memcpy(connection->client_id, client.id, sizeof connection->client_id);
-}
-
-static void export_keys(struct connection *connection)
-{
-    connection->exported = secret_alloc(DERIVE_EXPORTED);
-    if (connection->exported != NULL && handshake_export(connection->handshake, connection->function->export_label,
-                                                         connection->exported, DERIVE_EXPORTED) == SAGATE_OK)
-        return;
-    secret_free(connection->exported);
-    connection->exported = NULL;
-}
-
 static void established(struct connection *connection)
 {
-    struct counts *counts = connection->server->counts;
-    enum framework framework;
-    struct slice identity = slice_of(NULL, 0), certificate = handshake_certificate(connection->handshake);
-    char *identity_copy = slice_copy(handshake_identity(connection->handshake));
-    char *certificate_copy = slice_copy(certificate);
-    if (identity_copy != NULL)
-        identity = slice_of(identity_copy, handshake_identity(connection->handshake).len);
-    certificate = slice_of(certificate_copy, certificate_copy == NULL ? 0 : certificate.len);
-    export_keys(connection);
-    int result = handshake_finish(connection->handshake, &framework, &connection->record);
+    struct handshake *handshake = connection->handshake;
     connection->handshake = NULL;
-    if (result == SAGATE_OK)
-        identify(connection, framework, identity, certificate);
-    free(identity_copy);
-    free(certificate_copy);
-    if (connection->client_id[0] == '\0') {
-        counts->handshakes[COUNTS_FAILED]++;
-        log_sampled(&failed_sample, LOG_LEVEL_WARNING, "%s: a client was proven that is none of ours",
-                    connection->function->fqdn);
+    bool known = peer_take(connection->server, connection->function, handshake, &connection->peer, &connection->record);
+    if (connection->record == NULL) {
+        connection->dead = true;
+    } else if (!known) {
         peer_done(connection);
-        return;
+    } else {
+        (void)event_del(connection->timer);
+        pump(connection);
     }
-    counts->handshakes[framework == FRAMEWORK_PSK ? COUNTS_PSK : COUNTS_CERTIFICATE]++;
-    const struct timeval idle = {.tv_sec = (time_t)connection->server->settings->limits.idle_seconds};
-    bufferevent_set_timeouts(connection->socket, &idle, &idle);
-    (void)event_del(connection->timer);
-    pump(connection);
 }
 
 static void shake_hands(struct connection *connection, const uint8_t *data, size_t len)
 {
     int result = handshake_run(connection->handshake, data, len);
     while (result == SAGATE_PARKED)
-        result = resolve(connection);
+        result = peer_resolve(connection->server->store, connection->handshake);
     if (result == SAGATE_DONE) {
         established(connection);
     } else if (result != SAGATE_AGAIN) {
-        const char *text = "";
-        (void)handshake_failure(connection->handshake, &text);
-        connection->server->counts->handshakes[COUNTS_FAILED]++;
-        log_sampled(&failed_sample, LOG_LEVEL_INFO, "%s: handshake failed: %s", connection->function->fqdn, text);
+        peer_failed(connection->server, connection->function, connection->handshake);
         connection->refusing = connection->ending = true; // an alert may still be on its way
     }
 }
@@ -367,7 +300,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     if (connection->record == NULL) {
-        connection->server->counts->handshakes[COUNTS_FAILED]++;
+        connection->server->counts->handshakes[COUNTS_FAILED] += connection->ending ? 0 : 1;
         connection->dead = true;
     } else {
         send_due(connection);
@@ -393,6 +326,7 @@ void connection_new(struct server *server, size_t function, evutil_socket_t fd)
     server->counts->connections++;
     message_init(&connection->message);
     const struct handshake_sink sink = {.send = send_bytes, .context = connection};
+    const struct timeval idle = {.tv_sec = (time_t)server->settings->limits.idle_seconds};
     const struct timeval deadline = {.tv_sec = (time_t)server->settings->limits.handshake_seconds};
     connection->socket = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
     if (connection->socket == NULL)
@@ -403,6 +337,7 @@ void connection_new(struct server *server, size_t function, evutil_socket_t fd)
         connection_free(connection);
         return;
     }
+    bufferevent_set_timeouts(connection->socket, &idle, &idle);
     bufferevent_setcb(connection->socket, on_read, on_written, on_event, connection);
     (void)bufferevent_enable(connection->socket, EV_READ | EV_WRITE);
 }

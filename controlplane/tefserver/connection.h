@@ -21,8 +21,9 @@ struct server {
     struct event *expiry;
     struct server_listener {
         struct server *server;
-        size_t function; // index
-        struct evconnlistener *listener;
+        size_t function;                 // index
+        struct evconnlistener *listener; // HTTP
+        struct datagram *datagram;       // CoAP
     } listeners[SETTINGS_FUNCTIONS_MAX];
 };
 

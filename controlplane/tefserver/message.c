@@ -100,7 +100,7 @@ static int take_head(struct message *message)
 {
     const struct http_head *head = &message->head;
     struct procedure_request *request = &message->request;
-    struct slice host, type;
+    struct slice host = {0}, type = {0};
     int result = take_field(head, "X-M2M-RI", MESSAGE_ID_MAX, &message->id);
     if (result == SAGATE_OK)
         result = take_method(http_head_method(head), &request->operation);

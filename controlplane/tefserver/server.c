@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/secret.h"
 #include "controlplane/tefserver/connection.h"
+#include "controlplane/tefserver/datagram.h"
 
 #include <event2/event.h>
 #include <event2/listener.h>
@@ -64,7 +65,7 @@ static bool add_function(struct offer *offer, const struct settings_function *fu
     size_t at = offer->config.listener_count++;
     struct config_listener *listener = &offer->listeners[at];
     *listener = (struct config_listener){.name = function->fqdn,
-                                         .transport = CONFIG_TLS,
+                                         .transport = function->coap ? CONFIG_DTLS : CONFIG_TLS,
                                          .psk = function->psk,
                                          .version_min = CONFIG_TLS_1_2,
                                          .version_max = function->version_max};
@@ -76,7 +77,8 @@ static bool add_function(struct offer *offer, const struct settings_function *fu
         listener->certificate_count = 1;
         listener->certificates = &offer->numbers[at];
         offer->files.chain[at] = read_pem(function->chain_file, why);
-        offer->files.key[at] = offer->files.chain[at].len == 0 ? (struct slice){0} : read_pem(function->key_file, why);
+        if (offer->files.chain[at].len > 0)
+            offer->files.key[at] = read_pem(function->key_file, why);
         if (offer->files.key[at].len == 0)
             return false;
     }
@@ -156,6 +158,13 @@ static bool listen_at(struct server *server, size_t function, char why[SERVER_ER
     struct server_listener *listener = &server->listeners[function];
     listener->server = server;
     listener->function = function;
+    if (server->settings->functions[function].coap) {
+        listener->datagram = datagram_new(server, function);
+        if (listener->datagram == NULL)
+            (void)snprintf(why, SERVER_ERROR_MAX, "cannot listen at %s: %s", address_format(address, text),
+                           strerror(errno));
+        return listener->datagram != NULL;
+    }
     listener->listener = evconnlistener_new_bind(server->base, on_accept, listener,
                                                  LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
                                                  BACKLOG, &address->any, (int)address->len);
@@ -197,6 +206,7 @@ void server_free(struct server *server)
     if (server == NULL)
         return;
     for (size_t i = 0; i < SETTINGS_FUNCTIONS_MAX; i++) {
+        datagram_free(server->listeners[i].datagram);
         if (server->listeners[i].listener != NULL)
             evconnlistener_free(server->listeners[i].listener);
     }

@@ -19,6 +19,7 @@ struct raw {
 };
 struct raw_function {
     char *address;
+    int coap;
 };
 
 static const struct tree_choice log_levels[] = {{"error", LOG_LEVEL_ERROR},
@@ -29,6 +30,7 @@ static const struct tree_choice log_levels[] = {{"error", LOG_LEVEL_ERROR},
 static const struct tree_choice recipes[] = {
     {"named", SETTINGS_RECIPE_NAMED}, {"usage", SETTINGS_RECIPE_USAGE}, {NULL, 0}};
 static const struct tree_choice kinds[] = {{"maf", TEF_MAF}, {"mef", TEF_MEF}, {NULL, 0}};
+static const struct tree_choice bindings[] = {{"http", false}, {"coap", true}, {NULL, 0}};
 static const struct tree_choice versions[] = {{"1.2", CONFIG_TLS_1_2}, {"1.3", CONFIG_TLS_1_3}, {NULL, 0}};
 
 static bool fqdn_ok(const char *text)
@@ -109,6 +111,11 @@ static const struct tree_setting function_table[] = {
      .valid = fqdn_ok,
      .expected = "a domain name"},
     {.name = "address", .kind = TREE_TEXT, .flags = TREE_MANDATORY, AT(struct parsed_function, raw.address)},
+    {.name = "binding",
+     .kind = TREE_CHOICE,
+     AT(struct parsed_function, raw.coap),
+     .choices = bindings,
+     .default_value = false},
     {.name = "psk", .kind = TREE_BOOL, AT(struct parsed_function, function.psk), .default_value = true},
     {.name = "chain_file",
      .kind = TREE_PATH,
@@ -197,12 +204,14 @@ static void read_functions(struct tree *tree, const config_setting_t *root, stru
             take_address(tree, element, "address", parsed.raw.address, &parsed.function.address);
             complete_function(tree, element, &parsed.function);
         }
+        parsed.function.coap = parsed.raw.coap != 0;
         settings->functions[i] = parsed.function;
         free(parsed.raw.address);
         for (size_t k = 0; k < i && parsed.function.fqdn != NULL; k++) {
             const char *other = settings->functions[k].fqdn;
-            if (other != NULL && strcasecmp(other, parsed.function.fqdn) == 0)
-                tree_complain(tree, element, "fqdn", "another function has this name");
+            if (other != NULL && strcasecmp(other, parsed.function.fqdn) == 0 &&
+                settings->functions[k].coap == parsed.function.coap)
+                tree_complain(tree, element, "fqdn", "another function has this name and binding");
         }
     }
 }

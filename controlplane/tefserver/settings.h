@@ -15,6 +15,7 @@ struct settings_function {
     enum tef_kind kind;
     char *fqdn;
     struct address address;
+    bool coap; // over DTLS, else HTTP over TLS
     bool psk;
     char *chain_file, *key_file, *trust_anchors_file; // "" for none
     enum config_tls_version version_max;

@@ -31,7 +31,7 @@ enum { SCHEMA_VERSION = 1, BUSY_MS = 5000, NONCE = 12, TAG = 16, SEALED_MAX = NO
     X(CLIENT_REMOVE_KEYS, "DELETE FROM keys WHERE source_id = ?1")                                                  \
     X(CLIENT_REMOVE_REGISTRATIONS, "DELETE FROM registrations WHERE client_id = ?1")                                \
     X(CLIENT_BY_ID, "SELECT " CLIENT ", psk FROM clients WHERE id = ?1")                                            \
-    X(CLIENT_BY_NAME, "SELECT " CLIENT ", psk FROM clients WHERE name = ?1 COLLATE NOCASE")                         \
+    X(CLIENT_BY_NAME, "SELECT " CLIENT ", psk FROM clients WHERE name = ?1")                                        \
     X(CLIENT_BY_IDENTITY, "SELECT " CLIENT ", psk FROM clients WHERE psk_identity = ?1")                            \
     X(CLIENT_ALL, "SELECT " CLIENT " FROM clients ORDER BY id")                                                     \
     X(REGISTRATION_PUT, "INSERT OR REPLACE INTO registrations (kind, id, client_id, admin_fqdn, labels, "           \
@@ -68,8 +68,7 @@ static const char *const statement_texts[] = {
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS proof (one INTEGER PRIMARY KEY CHECK (one = 1), value BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS clients (id TEXT PRIMARY KEY, psk_identity TEXT UNIQUE, admins TEXT NOT NULL,"
-    " target_any INTEGER NOT NULL, name TEXT NOT NULL, psk BLOB) WITHOUT ROWID;"
-    "CREATE INDEX IF NOT EXISTS clients_by_name ON clients (name COLLATE NOCASE);"
+    " target_any INTEGER NOT NULL, name TEXT NOT NULL UNIQUE COLLATE NOCASE, psk BLOB) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS registrations (kind INTEGER NOT NULL, id TEXT NOT NULL, client_id TEXT NOT NULL,"
     " admin_fqdn TEXT NOT NULL, labels TEXT NOT NULL, expires_at INTEGER NOT NULL, PRIMARY KEY (kind, id))"
     " WITHOUT ROWID;"
@@ -485,7 +484,7 @@ int tef_store_key_add(struct tef_store *store, enum tef_kind kind, const struct 
     uint8_t sealed[SEALED_MAX];
     size_t len = 0;
     const struct tef_key *k = &key->key;
-    int result = seal(store, place, place_of(place, "key", kind, k->relative_key_id), slice_of(k->key, k->key_len),
+    int result = seal(store, place, place_of(place, "key", (int)kind, k->relative_key_id), slice_of(k->key, k->key_len),
                       sealed, &len);
     if (result != SAGATE_OK)
         return result;
@@ -542,7 +541,7 @@ int tef_store_key_find(struct tef_store *store, enum tef_kind kind, struct slice
     int result = row(statement);
     if (result == SAGATE_OK) {
         (void)read_key(statement, key);
-        result = unseal(store, place, place_of(place, "key", kind, key->key.relative_key_id), blob(statement, 8),
+        result = unseal(store, place, place_of(place, "key", (int)kind, key->key.relative_key_id), blob(statement, 8),
                         key->key.key, &key->key.key_len);
     }
     return finish(statement, result);

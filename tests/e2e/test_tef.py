@@ -9,8 +9,10 @@ import subprocess
 import time
 import urllib.request
 
-from clients import Closed, pipe_client
+import coap
+from clients import Closed, coap_client, pipe_client
 from harness import check, equal, need, wait_for
+from lib import Credential
 from tef import ADMIN, OTHER, SOURCE, TARGET, Tef, connect, key_body
 from test_certificates import Authority
 
@@ -235,3 +237,38 @@ def test_expiry(t):
         id = stream.request("POST", "/", ty=2, body=key_body()).json["sec:symmKeyReg"]["relativeKeyID"]
     with connect(target) as stream:
         wait_for(lambda: stream.request("GET", "/" + id).rsc == 4004, "the key expires")
+
+
+def test_coap(t):
+    key, settings = "first-key-0123456789", 'binding = "coap";'
+    tef = Tef(t, function=settings)
+    hex_file = tef.dir / "psk.hex"
+    hex_file.touch(0o600)
+    hex_file.write_text(key.encode().hex())
+    for id, extra in ((TARGET, ()), (SOURCE, ("--admin", ADMIN)), (OTHER, ())):
+        tef.command("client", "add", "--id", id, "--psk-identity", id.split("/")[-1], "--psk-hex-file", hex_file, *extra)
+
+    def ask(id, method, path, tls="openssl", **kwargs):
+        return coap_client(t, tef.port, Credential(id.split("/")[-1], key), method, path, origin=id, tls=tls, **kwargs)
+    value = base64.b64encode(b"k" * 32).decode()
+    for tls in ("openssl", "gnutls"):
+        answer = ask(SOURCE, "post", "/", tls, ty=2, body=key_body(keyValue=value), rqi="c1")
+        equal((answer.code, answer.rsc, answer.rqi), ("2.01", 2001, "c1"))
+        id = answer.json["sec:symmKeyReg"]["relativeKeyID"]
+        answer = ask(TARGET, "get", "/" + id, tls)
+        equal((answer.code, answer.rsc, answer.json["sec:symmKeyReg"]["keyValue"]), ("2.05", 2000, value))
+        equal(ask(OTHER, "get", "/" + id, tls).rsc, 4103)
+        equal(ask(SOURCE, "put", "/" + id, tls, body={"sec:symmKeyReg": {"lbl": ["a"]}}).rsc, 2004)
+        equal(ask(SOURCE, "delete", "/" + id, tls).rsc, 2002)
+        equal(ask(SOURCE, "get", "/" + id, tls).rsc, 4004)
+        equal(coap_client(t, tef.port, Credential("Sdev1", "wrong-key-0123456789"), "get", "/x", seconds=2, tls=tls), None)
+    # Exported, and compared with what OpenSSL exports.
+    argv = ["openssl", "s_client", "-connect", f"127.0.0.1:{tef.port}", "-dtls1_2", "-cipher",
+            "PSK-AES128-GCM-SHA256:@SECLEVEL=0", "-psk", key.encode().hex(), "-psk_identity", "Sdev1",
+            "-keymatexport", "EXPORTER-oneM2M-Connection", "-keymatexportlen", "48"]
+    stream = pipe_client(t, argv, "openssl-dtls")
+    stream.send(coap.encode(coap.CON, 2, 7, b"tokn", [(12, b"\x32"), (267, b"\x02"), (283, b"r")],
+                            json.dumps(key_body()).encode()))
+    said = stream._until(b'"}}', time.monotonic() + 10)
+    exported = re.search(rb"Keying material: ([0-9A-F]{96})", said)[1]
+    equal(said.rpartition(b'"')[2], exported[:32])

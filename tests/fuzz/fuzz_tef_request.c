@@ -2,7 +2,7 @@
 // is cut, which changes nothing; whatever is taken gets an answer that names no key to who may not have it.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "controlplane/tefserver/message.h"
-#include "tests/unit/tef_rig.h"
+#include "tests/unit/tefserver_rig.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -99,6 +99,7 @@ void rig_destroy(struct rig *rig)
                                         "credentials.conf",
                                         "sagate.conf",
                                         "control.sock",
+                                        "maf.key",
                                         "log"};
     char path[160];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -121,6 +122,24 @@ void rig_destroy(struct rig *rig)
 void rig_credentials(struct rig *rig, const char *content)
 {
     put(rig, "credentials.conf", content);
+}
+
+void rig_maf(struct rig *rig, const char *key)
+{
+    static const char maf[] =
+        "mafs = ( { name = \"maf\"; fqdn = \"maf.sp.example\"; address = \"127.0.0.1\"; port = 9; upstream = \"in\"; "
+        "psk_identity = \"km@maf.sp.example\"; psk = \"file:maf.key\"; admin_fqdn = \"admin.sp.example\"; "
+        "register = false; } );\n";
+    char path[160];
+    put(rig, "maf.key", key);
+    if (rig->maf)
+        return;
+    rig->maf = true;
+    path_of(rig, "sagate.conf", path);
+    FILE *file = fopen(path, "ae");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    (void)fputs(maf, file);
+    (void)fclose(file);
 }
 
 void rig_spawn(struct rig *rig)
@@ -198,6 +217,13 @@ static void send_config(struct rig *rig)
                                     .config_file = {.path = slice_text(config->credentials_file)}};
     hand_over(rig, &message, file);
     close(file);
+    if (rig->maf) {
+        path_of(rig, "maf.key", path);
+        file = open(path, O_RDONLY | O_CLOEXEC);
+        message.config_file.path = slice_text(path);
+        hand_over(rig, &message, file);
+        close(file);
+    }
     config_free(config);
 }
 

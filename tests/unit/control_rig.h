@@ -35,6 +35,7 @@ struct rig {
     unsigned short metrics_port;
     struct stats *stats[RIG_WORKERS];
     int stats_fd;
+    bool maf;        // rig_maf has been called
     char text[4096]; // of the last CONFIG_RESULT
     uint8_t buffer[PLANE_MESSAGE_MAX];
 };
@@ -42,6 +43,8 @@ struct rig {
 void rig_create(struct rig *rig);
 void rig_destroy(struct rig *rig);
 void rig_credentials(struct rig *rig, const char *content); // writes the file
+// Adds a MAF "maf" (maf.sp.example) at which nobody listens to the configuration, its key in a file with this content.
+void rig_maf(struct rig *rig, const char *key);
 void rig_spawn(struct rig *rig);
 int rig_stop(struct rig *rig); // closes the supervisor's socket; the exit status
 

@@ -1,72 +1,48 @@
-// What the tests of sagate-tef share: settings, a store in memory with three clients, and requests as text.
+// A TEF for tests: it serves, over socket pairs and in the test's own event loop, what the test's script answers.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_TESTS_UNIT_TEF_RIG_H
 #define SAGATE_TESTS_UNIT_TEF_RIG_H
 
-#include "common/derive.h"
-#include "common/error.h"
-#include "controlplane/tefserver/procedures.h"
+#include "controlplane/tef/internal.h"
 
-#include <stdio.h>
+enum { RIG_PEERS_MAX = 32, RIG_REQUEST_MAX = 4096, RIG_ANSWER_MAX = 20000 };
 
-#define RIG_TARGET "//sp.example/id-in"
-#define RIG_SOURCE "//sp.example/Sdev1"
-#define RIG_OTHER  "//sp.example/Sdev2"
-#define RIG_ADMIN  "admin.sp.example"
+#define RIG_IDENTITY "km@maf.example"
+#define RIG_KEY      "0123456789abcdef0123456789abcdef"
 
-enum { RIG_NOW = 1800000000 }; // 20270115T080000
+struct rig;
 
-struct tef_rig {
-    struct settings settings;
-    char fqdn[32];
-    uint8_t exported[DERIVE_EXPORTED];
-    struct tef_store *store;
+// Writes the answer to a request; 0 bytes: none. Closing, and later answers, are rig_close and rig_answer.
+typedef void rig_script(struct rig *rig, size_t peer, const char *request, char answer[RIG_ANSWER_MAX]);
+
+struct rig {
+    struct event_base *base;
+    void *ctx; // WOLFSSL_CTX of the server
+    struct tef_client *client;
+    rig_script *script;
+    bool refuse;     // connections fail as those of a TEF that is down
+    bool plain_text; // speaks no TLS
+    unsigned connects, requests;
+    struct rig_peer *peers[RIG_PEERS_MAX];
+    char last[RIG_REQUEST_MAX];
+    // Results of fetches.
+    unsigned done;
+    int result;
+    struct tef_key key;
 };
 
-static const uint8_t rig_store_key[TEF_STORE_KEY] = {1, 2, 3};
-static const uint8_t rig_psk[16] = "0123456789abcde";
+enum rig_proof { RIG_PSK, RIG_CERTIFICATE };
 
-static inline bool rig_client(struct tef_store *store, const char *id, const char *identity, const char *admins,
-                              bool target_any)
-{
-    struct tef_store_client client = {.target_any = target_any};
-    (void)snprintf(client.id, sizeof client.id, "%s", id);
-    (void)snprintf(client.psk_identity, sizeof client.psk_identity, "%s", identity);
-    (void)snprintf(client.admins, sizeof client.admins, "%s", admins);
-    return tef_store_client_add(store, &client, slice_of(rig_psk, identity[0] == '\0' ? 0 : sizeof rig_psk)) ==
-           SAGATE_OK;
-}
+void rig_open(struct rig *rig, rig_script *script, enum rig_proof proof, bool tls13, const char *suites);
+void rig_close(struct rig *rig);
+struct tef_client_settings rig_settings(enum rig_proof proof);
+void rig_client(struct rig *rig, const struct tef_client_settings *settings);
+void rig_answer(struct rig *rig, size_t peer, const char *answer);
+void rig_hang_up(struct rig *rig, size_t peer);
 
-// False when it cannot be made. End it with tef_store_close(rig->store).
-static inline bool rig_open(struct tef_rig *rig, enum tef_kind kind)
-{
-    char why[TEF_STORE_ERROR_MAX];
-    *rig = (struct tef_rig){.settings = {.limits = {.key_seconds = 1000,
-                                                    .registration_seconds = 5000,
-                                                    .keys_per_client = 3,
-                                                    .registrations_per_client = 2}}};
-    for (size_t i = 0; i < sizeof rig->exported; i++)
-        rig->exported[i] = (uint8_t)(0xa0 + i);
-    (void)snprintf(rig->fqdn, sizeof rig->fqdn, "%s", "maf.sp.example");
-    rig->settings.function_count = 1;
-    rig->settings.functions[0].kind = kind;
-    rig->settings.functions[0].fqdn = rig->fqdn;
-    return tef_store_open(":memory:", rig_store_key, &rig->store, why) == SAGATE_OK &&
-           rig_client(rig->store, RIG_TARGET, "id-in@maf.sp.example", "", false) &&
-           rig_client(rig->store, RIG_SOURCE, "dev1@maf.sp.example", "second.example " RIG_ADMIN, false) &&
-           rig_client(rig->store, RIG_OTHER, "", RIG_ADMIN, true);
-}
-
-// Runs one request at `now`; release the answer.
-static inline struct procedure_answer rig_run(struct tef_rig *rig, const char *client, enum onem2m_operation operation,
-                                              unsigned type, const char *target, const char *content, int64_t now)
-{
-    struct procedure_answer answer;
-    const struct procedure_peer peer = {.client_id = client, .exported = rig->exported};
-    const struct procedure_request request = {
-        .operation = operation, .type = type, .target = slice_text(target), .content = slice_text(content)};
-    procedure_run(&rig->settings, &rig->settings.functions[0], rig->store, &peer, &request, now, &answer);
-    return answer;
-}
+// Fetches "0A1B"; runs the loop until `done` fetches ended or the requests that came are `requests`.
+void rig_fetch(struct rig *rig);
+void rig_run(struct rig *rig, unsigned done, unsigned requests);
+void rig_format(char answer[RIG_ANSWER_MAX], int status, unsigned rsc, const char *body);
 
 #endif

@@ -814,7 +814,79 @@ static void ends_when_told(void)
     rig_destroy(&rig);
 }
 
+static void start_with_maf(void)
+{
+    rig_create(&rig);
+    rig_credentials(&rig, RIG_USUAL);
+    rig_maf(&rig, RIG_KEY_NODE_HEX "\n");
+    rig_spawn(&rig);
+    int result = rig_configure(&rig, 1, true);
+    if (result != SAGATE_OK)
+        (void)fprintf(stderr, "%s\n", rig.text);
+    CU_ASSERT_EQUAL_FATAL(result, SAGATE_OK);
+}
+
+static void every_worker_that_asked_hears_of_a_remote_identity(void)
+{
+    static const char identity[] = "k1@maf.sp.example";
+    struct plane_message message;
+    start_with_maf();
+    struct plane_message ask_for = {.type = PLANE_RESOLVE, .resolve = {.identity = slice_text(identity)}};
+    for (unsigned i = 0; i < RIG_WORKERS; i++)
+        rig_send(&rig, rig.worker[i], &ask_for);
+    for (unsigned i = 0; i < RIG_WORKERS; i++) {
+        rig_expect(&rig, rig.worker[i], PLANE_RESOLVED, &message);
+        CU_ASSERT_TRUE(slice_is(message.resolved.identity, identity));
+        CU_ASSERT_EQUAL(message.resolved.result, SAGATE_EUNAVAILABLE);
+        CU_ASSERT_EQUAL(message.resolved.cache_seconds, 1);
+    }
+    resolve("dev@x", &message); // provisioned: nobody is asked
+    CU_ASSERT_EQUAL(message.resolved.result, SAGATE_OK);
+    resolve("k1@other.example", &message);
+    CU_ASSERT_EQUAL(message.resolved.result, SAGATE_ENOTFOUND);
+    stop();
+}
+
+static void mafs_are_shown(void)
+{
+    static char text[1 << 20];
+    start_with_maf();
+    json_t *answer = ask("{\"v\":1,\"command\":\"tef status\"}");
+    const json_t *one = json_array_get(json_object_get(answer, "tefs"), 0);
+    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(one, "name")), "maf");
+    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(one, "kind")), "maf");
+    json_decref(answer);
+    accepted("{\"v\":1,\"command\":\"identities flush\",\"end_associations\":true}");
+    accepted("{\"v\":1,\"command\":\"identities flush\",\"identity\":\"k1@maf.sp.example\"}");
+    refused("{\"v\":1,\"command\":\"identities flush\",\"identity\":7}", "must be a string");
+    size_t len = rig_http(&rig, "/metrics", text, sizeof text);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "sagate_tef_requests_total{tef=\"maf\",result=\"ok\"} 0"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "sagate_resolver_remote_refused_total{reason=\"key\"} 0"));
+    CU_ASSERT_FALSE(rig_holds_key(text, len));
+    rig_all_documented(text);
+    stop();
+}
+
+static void a_bad_key_of_a_maf_leaves_the_former_configuration(void)
+{
+    start_with_maf();
+    rig_maf(&rig, "no key\n");
+    CU_ASSERT_NOT_EQUAL(rig_check(&rig, 2), SAGATE_OK);
+    CU_ASSERT_NOT_EQUAL(rig_configure(&rig, 3, false), SAGATE_OK);
+    CU_ASSERT_PTR_NOT_NULL(strstr(rig.text, "key of 'maf'"));
+    json_t *answer = ask("{\"v\":1,\"command\":\"tef status\"}");
+    CU_ASSERT_EQUAL(json_array_size(json_object_get(answer, "tefs")), 1);
+    json_decref(answer);
+    rig_maf(&rig, RIG_KEY_NEW_HEX);
+    CU_ASSERT_EQUAL(rig_check(&rig, 4), SAGATE_OK);
+    CU_ASSERT_EQUAL(rig_configure(&rig, 5, false), SAGATE_OK);
+    stop();
+}
+
 static const struct unit_test tests[] = {
+    {"every worker that asked hears of a remote identity", every_worker_that_asked_hears_of_a_remote_identity},
+    {"MAFs are shown", mafs_are_shown},
+    {"a bad key of a MAF leaves the former configuration", a_bad_key_of_a_maf_leaves_the_former_configuration},
     {"workers hear who there is", workers_hear_who_there_is},
     {"identities are resolved", identities_are_resolved},
     {"registrations survive a killed control process", registrations_survive_a_killed_control_process},

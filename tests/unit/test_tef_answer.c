@@ -96,8 +96,8 @@ static void wrong_is_refused(void)
         "{\"sourceID\":{}}",
         "{\"relativeKeyID\":\"../x\"}",
         "{\"rn\":\"..\"}",
-        "{\"targetIDs\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\",\"f\","
-        "\"g\",\"h\"]}",
+        ("{\"targetIDs\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\",\"f\","
+         "\"g\",\"h\"]}"),
         "{} {}"};
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         int rc = parse(bodies[i]);

@@ -2,7 +2,7 @@
 // connections, wrong credentials, registration.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
-#include "tests/unit/tef_client_rig.h"
+#include "tests/unit/tef_rig.h"
 #include "tests/unit/tls_certificates.h"
 #include "tests/unit/unit.h"
 
@@ -218,7 +218,7 @@ static void down_and_up_again(void)
     rig_fetch(&rig);
     rig_run(&rig, 1, 0);
     CU_ASSERT_EQUAL(rig.result, SAGATE_EUNAVAILABLE);
-    CU_ASSERT_PTR_NOT_NULL(strstr(status_of().last_error, "no connection"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(status_of().last_error, "connecting failed"));
     rig_close(&rig);
     settings.timeout_ms = 20000;
     rig_open(&rig, scripted, RIG_PSK, false, NULL);
@@ -248,20 +248,29 @@ static void silence(void)
     rig_close(&rig);
 }
 
-static void not_proved(const struct tef_client_settings *settings, enum rig_proof proof, bool tls13, const char *text)
+static void refused(const struct tef_client_settings *settings, enum rig_proof proof, bool tls13, int result,
+                    const char *text)
 {
     set_answer(200, 2000, KEY_BODY);
     rig_open(&rig, scripted, proof, tls13, NULL);
     rig_client(&rig, settings);
     rig_fetch(&rig);
     rig_run(&rig, 1, 0);
-    CU_ASSERT_EQUAL(rig.result, SAGATE_EHANDSHAKE);
+    CU_ASSERT_EQUAL(rig.result, result);
     CU_ASSERT_EQUAL(rig.requests, 0);
-    CU_ASSERT_TRUE(status_of().handshake_failures > 0);
+    CU_ASSERT_EQUAL(status_of().handshake_failures > 0, result == SAGATE_EHANDSHAKE);
     if (strstr(status_of().last_error, text) == NULL)
-        printf("\n%s\n", status_of().last_error);
+        printf("\n%d: %s\n", tls13, status_of().last_error);
     CU_ASSERT_PTR_NOT_NULL(strstr(status_of().last_error, text));
     rig_close(&rig);
+}
+
+// Some TEFs hang up instead of telling what they do not like, as this one does in TLS 1.2.
+static void hung_up(struct tef_client_settings *settings, enum rig_proof proof)
+{
+    settings->timeout_ms = 300;
+    refused(settings, proof, false, SAGATE_EUNAVAILABLE, "does it know the PSK identity");
+    settings->timeout_ms = 10000;
 }
 
 static void wrong_credentials(void)
@@ -269,22 +278,28 @@ static void wrong_credentials(void)
     for (int tls13 = 0; tls13 < 2; tls13++) {
         struct tef_client_settings settings = rig_settings(RIG_PSK);
         settings.psk = slice_text("another key of another client");
-        not_proved(&settings, RIG_PSK, tls13 == 1, "alert");
+        refused(&settings, RIG_PSK, tls13 == 1, SAGATE_EHANDSHAKE, "alert");
         settings = rig_settings(RIG_PSK);
         settings.psk_identity = "somebody@maf.example";
-        not_proved(&settings, RIG_PSK, tls13 == 1, "");
+        if (tls13 == 0)
+            hung_up(&settings, RIG_PSK);
+        else
+            refused(&settings, RIG_PSK, true, SAGATE_EHANDSHAKE, "");
         settings = rig_settings(RIG_PSK); // a certificate does not do instead of the key
-        not_proved(&settings, RIG_CERTIFICATE, tls13 == 1, "");
+        if (tls13 == 0)
+            hung_up(&settings, RIG_CERTIFICATE);
+        else
+            refused(&settings, RIG_CERTIFICATE, true, SAGATE_EHANDSHAKE, "");
         settings = rig_settings(RIG_CERTIFICATE);
         settings.fqdn = "two.example";
-        not_proved(&settings, RIG_CERTIFICATE, tls13 == 1, "does not name 'two.example'");
+        refused(&settings, RIG_CERTIFICATE, tls13 == 1, SAGATE_EHANDSHAKE, "does not name 'two.example'");
         settings = rig_settings(RIG_CERTIFICATE);
         settings.trust_anchors = slice_text(tls_certificate_two);
-        not_proved(&settings, RIG_CERTIFICATE, tls13 == 1, "TLS: ");
+        refused(&settings, RIG_CERTIFICATE, tls13 == 1, SAGATE_EHANDSHAKE, "TLS: ");
         settings = rig_settings(RIG_CERTIFICATE); // who is not known there
         settings.certificate = slice_text(tls_certificate_one);
         settings.private_key = slice_text(tls_key_one);
-        not_proved(&settings, RIG_CERTIFICATE, tls13 == 1, "alert");
+        refused(&settings, RIG_CERTIFICATE, tls13 == 1, SAGATE_EHANDSHAKE, "alert");
     }
 }
 

@@ -1,6 +1,7 @@
 // HTTP requests to a TEF and its answers: what is taken, however the stream is cut, and what is refused.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
+#include "controlplane/tefserver/coap.h"
 #include "controlplane/tefserver/message.h"
 #include "tests/unit/unit.h"
 
@@ -74,10 +75,49 @@ static void answers_are_complete(void)
     buffer_release(&out);
 }
 
+static void coap_messages_are_taken(void)
+{
+    static const char origin[] = "//sp.example/Sdev1";
+    static uint8_t bytes[COAP_ANSWER_MAX];
+    static struct coap_message message;
+    const struct coap_token token = {.len = 2, .bytes = {1, 2}};
+    struct coap_writer writer;
+    struct procedure_request request;
+    struct procedure_answer answer = {.rsc = RSC_CREATED, .id = "AB"};
+    struct slice id;
+    char target[COAP_TARGET_MAX];
+    for (int critical = 0; critical < 2; critical++) {
+        coap_begin(&writer, bytes, sizeof bytes, COAP_CON, COAP_POST, 9, &token);
+        coap_add(&writer, COAP_URI_PATH, slice_text("a"));
+        coap_add(&writer, COAP_URI_PATH, slice_text("b"));
+        coap_add(&writer, COAP_CONTENT_FORMAT, slice_text("2"));
+        coap_add(&writer, 267, slice_of("\2", 1));
+        coap_add(&writer, 279, slice_text(origin));
+        coap_add(&writer, 283, slice_text("r1"));
+        if (critical != 0)
+            coap_add(&writer, 65001, slice_text("x"));
+        coap_add_payload(&writer, slice_text("{}"));
+        CU_ASSERT_EQUAL_FATAL(coap_parse(bytes, (size_t)coap_end(&writer), &message), SAGATE_OK);
+        CU_ASSERT_EQUAL(coap_read_request(&message, target, &request, &id),
+                        critical != 0 ? SAGATE_EUNSUPPORTED : SAGATE_OK);
+        CU_ASSERT_TRUE(slice_is(id, "r1"));
+    }
+    CU_ASSERT_EQUAL(request.type, 2);
+    CU_ASSERT_TRUE(slice_is(request.origin, origin));
+    CU_ASSERT_TRUE(slice_is(request.content, "{}"));
+    int len = coap_write_answer(&message, &answer, slice_text("r1"), bytes);
+    CU_ASSERT_EQUAL_FATAL(coap_parse(bytes, (size_t)len, &message), SAGATE_OK);
+    CU_ASSERT_EQUAL(message.type, COAP_ACK);
+    CU_ASSERT_EQUAL(message.code, COAP_CREATED);
+    CU_ASSERT_EQUAL(message.mid, 9);
+    CU_ASSERT_TRUE(coap_token_equal(&message.token, &token));
+}
+
 static const struct unit_test tests[] = {
     {"requests are taken in any pieces", requests_are_taken_in_any_pieces},
     {"what is not understood is refused", what_is_not_understood_is_refused},
     {"answers are complete", answers_are_complete},
+    {"CoAP messages are taken", coap_messages_are_taken},
 };
 
 UNIT_MAIN("tef_message", tests)

@@ -1,6 +1,6 @@
 // The procedures of a MAF and an MEF: who may do what, and what is answered (TS-0003 8.8.2, 8.3.2.1).
 // SPDX-License-Identifier: GPL-3.0-or-later
-#include "tests/unit/tef_rig.h"
+#include "tests/unit/tefserver_rig.h"
 #include "tests/unit/unit.h"
 
 #include <jansson.h>

@@ -1,6 +1,6 @@
 // The store of sagate-tef: what is put in comes out, what is secret is bound to its row and to the store's key.
 // SPDX-License-Identifier: GPL-3.0-or-later
-#include "tests/unit/tef_rig.h"
+#include "tests/unit/tefserver_rig.h"
 #include "tests/unit/unit.h"
 
 #include <string.h>
