@@ -418,9 +418,9 @@ static void take_result(struct remote *remote, struct entry *entry, int result, 
     if (result == SAGATE_OK && key != NULL) {
         take_key(remote, entry, key, now);
     } else if (result == SAGATE_ENOTFOUND) {
-        static struct log_sample sample_unknown;
+        static struct log_sample unknown;
         remote->counters.not_found++;
-        log_sampled(&sample_unknown, LOG_LEVEL_INFO, "resolver: %s has no key for us of %s", entry->tef->name,
+        log_sampled(&unknown, LOG_LEVEL_INFO, "resolver: %s has no key for us of %s", entry->tef->name,
                     entry->identity);
         become_negative(remote, entry, now);
     } else {

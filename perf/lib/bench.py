@@ -15,6 +15,8 @@ PATH = "/cse-in/ae/cnt/la"
 CIPHERS = {("psk", "1.2"): "PSK-AES128-CCM-8", ("psk", "1.3"): "TLS13-AES128-GCM-SHA256",
            ("certificate", "1.2"): "ECDHE-ECDSA-AES128-CCM-8", ("certificate", "1.3"): "TLS13-AES128-GCM-SHA256"}
 
+NICE = 19  # of what runs beside a measurement and is not measured itself
+
 
 class Refused(Exception):
     """sagate does not take this configuration, or the server this kind of device."""
@@ -131,11 +133,16 @@ class Bench:
         os.chmod(self.path(name), mode)
         return self.path(name)
 
-    def start(self, command, core=None, log=None, **kwargs):
+    def start(self, command, core=None, log=None, nice=0, **kwargs):
         out = open(self.path(log or os.path.basename(command[0]) + ".log"), "ab")
-        pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
+
+        def prepare():
+            if core is not None:
+                os.sched_setaffinity(0, {core})
+            os.nice(nice)
+
         settings = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out, **kwargs}
-        p = subprocess.Popen(command, preexec_fn=pin, **settings)
+        p = subprocess.Popen(command, preexec_fn=prepare, **settings)
         self.processes.append(p)
         return p
 
@@ -269,8 +276,8 @@ metrics: {{ address = "127.0.0.1"; port = {ports['metrics']}; }};
         return sum(float(row.rsplit(" ", 1)[1]) for row in found)
 
     def start_tef(self, devices, delay_milliseconds):
-        """sagate-tef as a MAF whose every answer waits so long. (its process ID, text for sagate's configuration, a file with
-        the identities and keys of so many devices, their originator)."""
+        """sagate-tef as a MAF whose every answer waits so long. (text for sagate's configuration, a file with the identities
+        and keys of so many devices, their originator)."""
         port = self.ports(1)[0]
         program = self.program("controlplane/tefserver/sagate-tef")
         target, source, admin = "//sp.example/id-in", "//sp.example/Sperf", "admin.sp.example"
@@ -292,12 +299,12 @@ limits = {{ keys_per_client = {devices}; }};
         provision("client", "add", "--id", source, "--admin", admin)
         provision("key", "add", "--source", source, "--target", target, "--suid", "32", "--count", str(devices), "--output",
                   self.path("devices.txt"))
-        p = self.start([program, "-c", config], core=self.cores[-1])
+        self.start([program, "-c", config], core=self.cores[-1], nice=NICE)
         self.wait_tcp(port)
         maf = f"""mafs = ( {{ name = "maf"; fqdn = "maf.sp.example"; address = "127.0.0.1"; port = {port}; upstream = "cse";
   psk_identity = "id-in@maf.sp.example"; psk = "file:{km}"; admin_fqdn = "{admin}"; register = false; connections = 16;
   requests_per_connection = 64; }} );\n"""
-        return p.pid, maf, self.path("devices.txt"), "Sperf"
+        return maf, self.path("devices.txt"), "Sperf"
 
     def start_haproxy(self):
         port = self.ports(1)[0]
@@ -404,8 +411,8 @@ class MemoryPeak:
 class Holder:
     """A load generator that holds associations and takes orders; see perf/tasks.c."""
 
-    def __init__(self, bench, server, arguments):
-        self.process = bench.start(bench.load_command(server, ["--mode", "hold"] + arguments), core=bench.cores[-1],
+    def __init__(self, bench, server, arguments, nice=0):
+        self.process = bench.start(bench.load_command(server, ["--mode", "hold"] + arguments), core=bench.cores[-1], nice=nice,
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, text=True)
         self.established = self.result()
 

@@ -10,7 +10,7 @@ import time
 
 import capture
 import figures
-from bench import CIPHERS, PATH, Holder, MemoryPeak, Refused, Server, cpu_seconds, resident_bytes
+from bench import CIPHERS, NICE, PATH, Holder, MemoryPeak, Refused, Server, cpu_seconds, resident_bytes
 
 COAP_UNIT = "CoAP requests per CPU second"
 HANDSHAKE_UNIT = "handshakes per CPU second"
@@ -271,7 +271,7 @@ def resolve_once(bench, args, coaps, holder, credentials):
     arguments = ["--devices", str(args.unknown), "--window", str(args.window), "--source", "127.100.0.0"]
     stranger = Server(coaps.port, coaps.pids, credentials + ["--path", PATH])
     with MemoryPeak(coaps.pids) as peak:
-        storm = Holder(bench, stranger, suite(args) + arguments)
+        storm = Holder(bench, stranger, suite(args) + arguments, nice=NICE)
         during = holder.order("measure")
     storm.end()
     return {"before": before, "during": during, "storm": storm.established, "peak_bytes": peak.bytes}
@@ -279,10 +279,9 @@ def resolve_once(bench, args, coaps, holder, credentials):
 
 def resolve(bench, args):
     bench.start_cse()
-    tef, maf, file, originator = bench.start_tef(args.unknown, args.delay)
+    maf, file, originator = bench.start_tef(args.unknown, args.delay)
     coaps, _ = bench.start_sagate(identities=args.connections, associations=args.unknown * 2 + 10000, maf=maf,
                                   parked=max(1024, args.window))
-    os.setpriority(os.PRIO_PROCESS, tef, 10)  # what is measured is not the MAF
     idle_bytes = resident_bytes(coaps.pids)
     holder = Holder(bench, coaps, suite(args) + ["--devices", str(args.connections + 1), "--window", str(args.connections)])
     holder.order("load")

@@ -37,7 +37,7 @@ def test_a_key_file_that_is_no_good(t):
     for said in refused_start(t, s):
         check(f"setting 'mafs[0].psk': {path}: No such file or directory" in said, said)
     for text, mode, word in ((KEY, 0o644, "0644"), ("no key\n", 0o600, "hexadecimal"), ("", 0o600, "setting"),
-                             ("00" * 65, 0o600, "64")):
+                             ("00" * 65, 0o600, "hexadecimal")):
         key_file(s, text=text, mode=mode)
         for said in refused_start(t, s):
             check(f"setting 'mafs[0].psk': {path}: " in said and word in said, f"{text} {mode}: {said}")

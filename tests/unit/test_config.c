@@ -196,7 +196,7 @@ static void everything_is_read(void)
         "with an Authorization header of its own",
         "server t: weight 1, CoAP 10.0.0.1:1",
         "metrics: http://[::1]:1",
-        "MAF m1: maf.sp.example at [::1]:7 over CoAP and DTLS, for upstream other",
+        "MAF m1: maf.sp.example at [::1]:7 over HTTP and TLS, for upstream other",
         "pre-shared key of i from a ",
         "MEF e1: e1 at 192.0.2.1:443 over HTTP and TLS",
         "certificate b; the MEF is verified with y, x",
