@@ -6,6 +6,7 @@
 #include "common/file.h"
 #include "common/secret.h"
 #include "controlplane/keystore/credentials.h"
+#include "controlplane/keystore/keystore_pkcs11.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +43,7 @@ int keystore_parse(const char *reference, enum keystore_home *home, char why[KEY
         if (reference[len] == '\0')
             return fail(why, SAGATE_EINVAL, "the reference names a home of keys and no key in it");
         *home = (enum keystore_home)i;
-        return SAGATE_OK;
+        return *home == KEYSTORE_PKCS11 ? keystore_pkcs11_check(reference, why) : SAGATE_OK;
     }
     // What stands there is not repeated: it could be the key itself.
     return fail(why, SAGATE_EINVAL, "expected a reference to a key: file:PATH, keyring:DESCRIPTION or pkcs11:…");
@@ -172,5 +173,5 @@ int keystore_load(const char *reference, const struct keystore_files *files, uin
         return open_and_load(keystore_file_path(reference), files, key, len, why);
     if (home == KEYSTORE_KEYRING)
         return load_keyring(reference + strlen(homes[home].prefix), key, len, why);
-    return fail(why, SAGATE_EUNSUPPORTED, "this build of sagate reads no keys from PKCS#11 tokens");
+    return keystore_pkcs11_load(reference, key, len, why);
 }

@@ -37,7 +37,7 @@ const char *keystore_file_path(const char *reference);
 
 // Reads a key of 1 … KEYSTORE_KEY_MAX bytes into memory of secret_alloc, the caller's to secret_free. A PKCS#11 PIN
 // comes from pin-source=file:… or pin-value=… of the URI. May block for as long as the token takes. SAGATE_OK;
-// SAGATE_EINVAL, SAGATE_ENOTFOUND, SAGATE_EPERM (mode of the file, PIN), SAGATE_EUNSUPPORTED (built without it, or the
+// SAGATE_EINVAL, SAGATE_ENOTFOUND, SAGATE_EPERM (mode of the file, PIN), SAGATE_EUNSUPPORTED (the
 // token does not give the value out), SAGATE_ESYS, SAGATE_ENOMEM; then the reason is in `why`.
 int keystore_load(const char *reference, const struct keystore_files *files, uint8_t **key, size_t *len,
                   char why[KEYSTORE_ERROR_MAX]);

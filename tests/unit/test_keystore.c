@@ -63,7 +63,6 @@ static void references(void)
     CU_ASSERT_STRING_EQUAL(keystore_file_path("file:/a"), "/a");
     CU_ASSERT_EQUAL(keystore_load("file:/nowhere/key", NULL, &key, &len, why), SAGATE_ENOTFOUND);
     CU_ASSERT_EQUAL(keystore_load("file:/dev/null", NULL, &key, &len, why), SAGATE_EPERM);
-    CU_ASSERT_EQUAL(keystore_load("pkcs11:object=a", NULL, &key, &len, why), SAGATE_EUNSUPPORTED);
 }
 
 static void keyring(void)
