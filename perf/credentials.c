@@ -42,6 +42,7 @@ void load_credentials_read(struct load_options *options)
     if (file == NULL)
         load_fail("%s: %s", options->credentials_file, strerror(errno));
     options->identities = 0;
+    // cppcheck-suppress nullPointerRedundantCheck // load_fail does not return
     while (fgets(line, sizeof line, file) != NULL) {
         line[strcspn(line, "\r\n")] = '\0';
         char *gap = strchr(line, ' ');

@@ -43,9 +43,12 @@ static void drop(struct waiters *waiters, struct waiter *waiter)
 void waiters_free(struct waiters *waiters)
 {
     for (size_t i = 0; waiters != NULL && i < BUCKETS; i++) {
-        struct waiter *waiter;
-        while ((waiter = LIST_FIRST(&waiters->buckets[i])) != NULL)
-            drop(waiters, waiter);
+        struct waiter *next;
+        for (struct waiter *waiter = LIST_FIRST(&waiters->buckets[i]); waiter != NULL; waiter = next) {
+            next = LIST_NEXT(waiter, chain);
+            free(waiter->identity);
+            free(waiter);
+        }
     }
     free(waiters);
 }

@@ -451,7 +451,7 @@ static void on_done(void *context, int result, const struct tef_key *key)
     if (entry != NULL)
         entry->question = NULL;
     question_free(question);
-    if (entry != NULL)
+    if (remote != NULL && entry != NULL)
         take_result(remote, entry, result, key, told);
 }
 
