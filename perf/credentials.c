@@ -56,3 +56,11 @@ void load_credentials_read(struct load_options *options)
         load_fail("%s is empty", options->credentials_file);
     options->identity = options->credentials[0].identity;
 }
+
+void load_credentials_free(struct load_options *options)
+{
+    for (unsigned i = 0; options->credentials != NULL && i < options->identities; i++)
+        free(options->credentials[i].identity);
+    free(options->credentials);
+    options->credentials = NULL;
+}

@@ -51,5 +51,6 @@ int main(int argc, char **argv)
         stream_run(&options);
     else
         fleet_run(&options);
+    load_credentials_free(&options);
     return EXIT_SUCCESS;
 }

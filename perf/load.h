@@ -79,6 +79,7 @@ void load_text(const char *pattern, uint32_t number, char out[LOAD_TEXT_MAX]);
 // credentials.c: reads a file of lines "IDENTITY HEXKEY" and sets `identities` to their number; ends the program when
 // it cannot be read.
 void load_credentials_read(struct load_options *options);
+void load_credentials_free(struct load_options *options);
 // Digits in pairs; what does not fit is left out. The number of bytes.
 unsigned load_key_of(const char *hex, uint8_t key[LOAD_KEY_MAX]);
 

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import signal
 import threading
 import time
@@ -245,7 +246,8 @@ def test_many_unknown_identities(t):
         process.stop()
         sizes.append(sum(resident(pid) for pid in s.pids().values()))
     check(max(parked) <= 200, f"{max(parked)} parked handshakes")
-    check(sizes[-1] < sizes[0] + (48 << 20), f"resident memory grows: {sizes}")
+    if not sanitized(t):  # a sanitizer keeps what was freed
+        check(sizes[-1] < sizes[0] + (48 << 20), f"resident memory grows: {sizes}")
     check(len(maf.requests) > 50, f"the MAF was hardly asked: {len(maf.requests)}")
     check(rows_about_failure(grown(s, {})), "no counter tells of it")
     wait_for(lambda: s.metric("handshakes_parked") == 0, "nothing stays parked", 10)
@@ -273,8 +275,14 @@ def search(where, keys):
     return [f"{what} of {name}" for name, key in keys.items() for what, form in forms(key).items() if form in data]
 
 
+def sanitized(t):
+    return b"__asan_init" in t.program("sagate").read_bytes()
+
+
 def core_of(t, name, pid):
     """A core of a process as the kernel's rules would have it (gcore leaves out what is marked VM_DONTDUMP)."""
+    if sanitized(t) or shutil.which("gcore") is None:  # a sanitizer maps more than a core can hold
+        return None
     done = t.run(["gcore", "-o", t.dir / f"core.{name}", str(pid)], 60)
     path = t.dir / f"core.{name}.{pid}"
     return path if done.returncode == 0 and path.exists() else None
