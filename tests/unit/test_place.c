@@ -12,9 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ROUNDS = 100, RECORDS = 60000, RECORD = 48, AGAIN = 100 };
+enum { ROUNDS = 100, RECORDS = 60000, RECORD = 48, AGAIN = 100, START_MAX = 50000 };
 
 struct shared {
+    _Atomic uint32_t started; // children that have begun to take records
     struct record_flight flight;
     union record_keys keys;
     volatile uint64_t sent;     // the highest number that a record left with
@@ -65,6 +66,7 @@ static _Noreturn void serve(struct shared *shared, enum record_kind kind)
         dtls13_mirror(&child.peer, &shared->keys.dtls13);
         child.peer.newest = shared->keys.dtls13.next_out;
     }
+    shared->started++;
     uint32_t i = shared->offered > AGAIN ? shared->offered - AGAIN : 0; // what may have been taken is offered again
     for (; i < RECORDS; i++) {
         uint8_t out[RECORD];
@@ -84,10 +86,14 @@ static _Noreturn void serve(struct shared *shared, enum record_kind kind)
 static void run(struct shared *shared, enum record_kind kind)
 {
     for (int round = 0; round < ROUNDS; round++) {
+        uint32_t started = shared->started;
         pid_t pid = fork();
         CU_ASSERT_TRUE_FATAL(pid >= 0);
         if (pid == 0)
             serve(shared, kind);
+        // In every second round it dies at work, however long the machine takes to start it; in the others at any time.
+        for (int waited = 0; round % 2 == 0 && shared->started == started && waited < START_MAX; waited++)
+            (void)usleep(100);
         (void)usleep((useconds_t)(rand() % 1500)); // NOLINT: any time will do
         (void)kill(pid, SIGKILL);
         int status = 0;
