@@ -403,6 +403,8 @@ size_t tefs_remote(const struct tefs *tefs, struct remote_tef out[REMOTE_TEFS_MA
             .suid_optional = from->kind == TEF_MEF && from->profile.method == TEF_METHOD_FETCH_CREDENTIALS,
             .first_half = from->first_half,
             .sp_id = tefs->config->upstreams[from->upstream].sp_id,
+            // The key is for one CSE, and another may have given the same stem to another AE (TS-0001 7.2).
+            .upstream = tefs->config->upstream_count > 1 ? tefs->config->upstreams[from->upstream].name : "",
         };
     }
     return tefs->prepared.count;

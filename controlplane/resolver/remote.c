@@ -83,7 +83,8 @@ struct remote *remote_new(struct event_base *base, const struct remote_events *e
 static void tefs_free(struct remote_tef *tefs, size_t count)
 {
     for (size_t i = 0; tefs != NULL && i < count; i++) {
-        const char *strings[] = {tefs[i].name, tefs[i].fqdn, tefs[i].admin_fqdn, tefs[i].target, tefs[i].sp_id};
+        const char *strings[] = {tefs[i].name,   tefs[i].fqdn,  tefs[i].admin_fqdn,
+                                 tefs[i].target, tefs[i].sp_id, tefs[i].upstream};
         for (size_t s = 0; s < sizeof strings / sizeof *strings; s++)
             free((void *)(uintptr_t)strings[s]);
     }
@@ -101,8 +102,9 @@ static struct remote_tef *tefs_copy(const struct remote_tef *tefs, size_t count)
         copy[i].admin_fqdn = strdup(tefs[i].admin_fqdn);
         copy[i].target = strdup(tefs[i].target);
         copy[i].sp_id = strdup(tefs[i].sp_id);
+        copy[i].upstream = strdup(tefs[i].upstream);
         whole = copy[i].name != NULL && copy[i].fqdn != NULL && copy[i].admin_fqdn != NULL && copy[i].target != NULL &&
-                copy[i].sp_id != NULL;
+                copy[i].sp_id != NULL && copy[i].upstream != NULL;
     }
     if (whole)
         return copy;
@@ -248,8 +250,9 @@ static const struct remote_tef *same_tef(const struct remote_tef *tefs, size_t c
         const struct remote_tef *one = &tefs[i];
         if (strcmp(one->name, old->name) == 0 && strcasecmp(one->fqdn, old->fqdn) == 0 && one->kind == old->kind &&
             strcasecmp(one->admin_fqdn, old->admin_fqdn) == 0 && strcmp(one->target, old->target) == 0 &&
-            strcmp(one->sp_id, old->sp_id) == 0 && one->target_required == old->target_required &&
-            one->suid_optional == old->suid_optional && one->first_half == old->first_half)
+            strcmp(one->sp_id, old->sp_id) == 0 && strcmp(one->upstream, old->upstream) == 0 &&
+            one->target_required == old->target_required && one->suid_optional == old->suid_optional &&
+            one->first_half == old->first_half)
             return one;
     }
     return NULL;

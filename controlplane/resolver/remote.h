@@ -31,6 +31,7 @@ struct remote_tef {
     bool suid_optional;     // fetchCredentials (TS-0003 8.3.2.1) tells none; another one is refused all the same
     bool first_half;        // psk is the first half of the key (TS-0003 8.8.1), else the whole (8.2.2.3)
     const char *sp_id;      // "//sp.example": of the AE-IDs and CSE-IDs that an answer may name
+    const char *upstream;   // at which alone an AE-ID from an answer is valid; "": at every one
 };
 
 // The mapping of Credential-IDs that are no oneM2M identifier (TS-0003 8.2.1 d): fills the principal's CSE-ID or

@@ -128,8 +128,8 @@ static enum verdict read_source(const struct remote_tef *tef, const char *source
         stem = is_stem(rest, ONEM2M_ID_STEM_S) ? rest : NULL;
     }
     if (stem != NULL)
-        return principal_add_ae(principal, slice_text(stem), slice_text("")) == SAGATE_OK ? VERDICT_NAMED
-                                                                                          : VERDICT_UNKNOWN;
+        return principal_add_ae(principal, slice_text(stem), slice_text(tef->upstream)) == SAGATE_OK ? VERDICT_NAMED
+                                                                                                     : VERDICT_UNKNOWN;
     principal->cse_id = slice_copy(slice_text(rest - 1));
     return principal->cse_id != NULL ? VERDICT_NAMED : VERDICT_UNKNOWN;
 }

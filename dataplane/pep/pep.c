@@ -750,7 +750,7 @@ static void answer_delete(struct pep *pep, struct principal *principal, size_t u
     // The AE-ID is often the resource ID or the name as well; what only the control plane can tell comes back from it.
     struct slice name = ae_name(to);
     struct slice at = slice_text(upstream->name);
-    bool learned = principal != NULL && principal->cse_id == NULL && principal->framework != FRAMEWORK_CERTIFICATE;
+    bool learned = principal != NULL && principal->cse_id == NULL && principal->framework == FRAMEWORK_PSK;
     if (learned && principal_remove_ae(principal, name, at) == SAGATE_OK) {
         pep_remove_owner(pep, name, at, slice_text(principal->credential_id));
         count_stat(pep, STAT_REGISTRATIONS_FORGOTTEN);

@@ -108,7 +108,8 @@ static void setup(void)
                                   .fetcher = {.fetch = fetch},
                                   .admin_fqdn = "admin.example",
                                   .target = "//sp.example/id-in",
-                                  .sp_id = "//sp.example"};
+                                  .sp_id = "//sp.example",
+                                  .upstream = "in"};
     tefs[1] = tefs[0];
     tefs[1].name = "mef";
     tefs[1].fqdn = "mef.example";
