@@ -35,15 +35,20 @@ def need(*programs):
             raise Skip(f"{program} is not installed")
 
 
+# What may take how long is multiplied by this: for machines that are slow, as an emulated one is.
+PATIENCE = float(os.environ.get("SAGATE_E2E_PATIENCE", "1"))
+
+
 def wait_for(condition, what, seconds=10):
     """Polls until condition() is true and returns its value."""
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise Failure(f"waited {seconds} s in vain: {what}")
+            raise Failure(f"waited {seconds:.0f} s in vain: {what}")
         time.sleep(0.03)
 
 
@@ -95,7 +100,7 @@ class Process:
 
     def wait(self, seconds=15):
         try:
-            return self.popen.wait(seconds)
+            return self.popen.wait(seconds * PATIENCE)
         except subprocess.TimeoutExpired:
             raise Failure(f"{self.name} has not ended within {seconds} s") from None
 
@@ -149,7 +154,7 @@ class Context:
 
     def run(self, argv, timeout=20, **kwargs):
         argv = [a if isinstance(a, bytes) else str(a) for a in argv]
-        return subprocess.run(argv, capture_output=True, timeout=timeout, **kwargs)
+        return subprocess.run(argv, capture_output=True, timeout=timeout * PATIENCE, **kwargs)
 
 
 def settle(seconds=0.3):

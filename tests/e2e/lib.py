@@ -220,7 +220,8 @@ class Sagate:
                 "name": "in", "sp_id": SP_ID, "cse_id": CSE_ID, "http_identity": "headers", "coap_identity": "options",
                 "coap_numbering": "current", "from_form": "stem", "full_access_originators": ["CAdmin"],
                 "http_health": "request", "coap_health": "ping", "health_path": f"/{CSE_NAME}",
-                "health_originator": HEALTH_ORIGINATOR, "health_seconds": 1, "health_timeout_milliseconds": 500,
+                "health_originator": HEALTH_ORIGINATOR, "health_seconds": max(1, round(PATIENCE)),
+                "health_timeout_milliseconds": round(500 * PATIENCE),
                 "health_rise": 1, "health_fall": 2, "servers": servers}, upstream)],
             "listeners": [
                 merge({"name": "dtls", "transport": "dtls", "binding": "coap", "address": "127.0.0.1",
@@ -256,7 +257,7 @@ class Sagate:
 
     def get(self, path):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=3) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=3 * PATIENCE) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, ""
@@ -323,7 +324,7 @@ class Sagate:
     def command(self, command, ok=True, **fields):
         """The control socket without sagatectl: one JSON object a line. Returns the answer, or the error's text."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(15)
+            client.settimeout(15 * PATIENCE)
             client.connect(str(self.socket))
             client.sendall(json.dumps({"v": 1, "command": command, **fields}).encode() + b"\n")
             answer = json.loads(client.makefile().readline())
@@ -348,7 +349,8 @@ class Sagate:
         return gnutls_psk(self.t, self.tls_port, credential, **kwargs)
 
     def curl(self, *args, path=f"/{CSE_NAME}", headers=(), timeout=15):
-        argv = ["curl", "-si", "--noproxy", "*", "--max-time", str(timeout), "--cacert", str(self.chain), "--resolve",
+        argv = ["curl", "-si", "--noproxy", "*", "--max-time", str(timeout * PATIENCE), "--cacert",
+                str(self.chain), "--resolve",
                 f"cse.example:{self.tls_port}:127.0.0.1"]
         for header in headers:
             argv += ["-H", header]

@@ -73,6 +73,7 @@ def prepare(libc, options):
         os.makedirs(folder, exist_ok=True)
         mount(libc, "tmpfs", folder, "mode=1777")
     os.environ.update(options["environment"], HOME=SCRATCH, TMPDIR=SCRATCH)
+    os.environ.setdefault("SAGATE_E2E_PATIENCE", "4")
     resource.setrlimit(resource.RLIMIT_NOFILE, (65536, 65536))
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     insert_modules(libc, pathlib.Path(options["modules"] or f"/usr/lib/uml/modules/{os.uname().release}"))

@@ -96,7 +96,7 @@ def test_bodies_chunked(t):
     bodies(t, SUITES[:1] + SUITES[2:3], ["--chunked"])
 
 
-test_bodies_tls12.timeout = test_bodies_tls13.timeout = test_bodies_chunked.timeout = 120
+test_bodies_tls12.timeout = test_bodies_tls13.timeout = test_bodies_chunked.timeout = 360
 
 
 def test_pipelining(t):

@@ -38,4 +38,4 @@ def test_table(t):
     check(updates in ([{"ok"}] * 2, [{"EBUSY"}] * 2), f"KeyUpdate in TLS 1.3: {updates}")
 
 
-test_table.timeout = 180
+test_table.timeout = 700
