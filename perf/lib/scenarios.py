@@ -270,7 +270,7 @@ def resolve_once(bench, args, coaps, holder, credentials):
     before = holder.order("measure")
     arguments = ["--devices", str(args.unknown), "--window", str(args.window), "--source", "127.100.0.0"]
     stranger = Server(coaps.port, coaps.pids, credentials + ["--path", PATH])
-    with MemoryPeak(coaps.pids) as peak:
+    with MemoryPeak(coaps.pids, bench.cores[-1]) as peak:
         storm = Holder(bench, stranger, suite(args) + arguments, nice=NICE)
         during = holder.order("measure")
     storm.end()
