@@ -97,6 +97,7 @@
     X(REFUSED_TIMEOUT, "refusals_total", "reason=\"upstream_timeout\"", "counter", "")                                 \
     X(LIMIT_HANDSHAKES, "limit_hits_total", "limit=\"handshakes\"", "counter", "Times a configured limit was hit")     \
     X(LIMIT_PARKED, "limit_hits_total", "limit=\"parked\"", "counter", "")                                             \
+    X(LIMIT_BACKLOG, "limit_hits_total", "limit=\"backlog\"", "counter", "")                                           \
     X(LIMIT_ASSOCIATIONS, "limit_hits_total", "limit=\"associations\"", "counter", "")                                 \
     X(LIMIT_IDENTITY, "limit_hits_total", "limit=\"associations_per_identity\"", "counter", "")                        \
     X(LIMIT_IN_FLIGHT_ASSOCIATION, "limit_hits_total", "limit=\"requests_per_association\"", "counter", "")            \

@@ -45,8 +45,9 @@ struct config_process {
     char *control_user;    // of the control process
     char *state_directory; // registrations learned from CSEs
     unsigned workers;      // 0 in the file: one per core; here never 0
-    bool pin_workers;
-    bool lock_memory; // keep the keys of associations out of swap space
+    bool pin_workers;      // and the control process to cores without one, where there are such
+    unsigned control_nice; // how much the control process gives way to workers
+    bool lock_memory;      // keep the keys of associations out of swap space
     enum log_level log_level;
     enum config_kernel_tls kernel_tls;
 };

@@ -239,6 +239,7 @@ static const struct tree_setting process[] = {
          PATH_EXPECTED),
     NUMBER(struct config_process, workers, 0, CONFIG_WORKERS_MAX, 0),
     BOOLEAN(struct config_process, pin_workers, true),
+    NUMBER(struct config_process, control_nice, 0, 19, 10),
     BOOLEAN(struct config_process, lock_memory, true),
     CHOICE("log_level", struct config_process, log_level, log_levels, LOG_LEVEL_INFO),
     CHOICE("kernel_tls", struct config_process, kernel_tls, kernel_tls, CONFIG_KERNEL_TLS_AUTO),

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,20 @@ static void note_start(struct supervisor *supervisor)
     supervisor->data_started = clock_wall();
     supervisor->resumed_before = memory_sum(&supervisor->memory, STAT_ASSOCIATIONS_RESUMED);
     supervisor->lost_before = memory_sum(&supervisor->memory, STAT_ASSOCIATIONS_LOST);
+}
+
+// The control process does not hold up workers: it gets what they leave of the cores that they are on, and stays away
+// from these where there are others. In the child, before it is another user.
+static void give_way(const struct config_process *process)
+{
+    cpu_set_t cores;
+    if (setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + (int)process->control_nice) != 0 ||
+        !process->pin_workers || sched_getaffinity(0, sizeof cores, &cores) != 0)
+        return;
+    for (unsigned i = 0; i < process->workers; i++)
+        CPU_CLR(i % (unsigned)sysconf(_SC_NPROCESSORS_ONLN), &cores);
+    if (CPU_COUNT(&cores) > 0)
+        (void)sched_setaffinity(0, sizeof cores, &cores);
 }
 
 static void spawn(struct supervisor *supervisor, struct child *child)
@@ -69,6 +84,8 @@ static void spawn(struct supervisor *supervisor, struct child *child)
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
+        if (!data)
+            give_way(&supervisor->now->config->process);
         if (dup2(pair[1], SUPERVISOR_CHILD_FD) < 0)
             _exit(EXIT_FAILURE);
         if (pair[1] == SUPERVISOR_CHILD_FD)

@@ -14,7 +14,7 @@ enum { CREDENTIAL_TYPE_LEN = sizeof CREDENTIAL_TYPE_PSK - 1, RECHECK_QUESTIONS =
 
 static const struct slice packed_none = {0};
 
-enum { OUTBOX_RETRY_MS = 10, SWEEP_PLACES = 2000, MESSAGES_PER_ROUND = 64, ENTRIES_MAX = 32 * 1024 };
+enum { OUTBOX_RETRY_MS = 10, SWEEP_PLACES = 2000, MESSAGES_PER_ROUND = 16, ENTRIES_MAX = 32 * 1024 };
 
 static void outbox_append(struct worker *worker, const struct plane_message *message)
 {

@@ -59,16 +59,43 @@ static struct pending *handshaking_by_address(struct worker *worker, io_id socke
     return pending;
 }
 
+static struct pending **parked_bucket(struct worker *worker, struct slice identity)
+{
+    return &worker->parked[hash_bytes(&worker->hash_key, identity.data, identity.len) % WORKER_PARKED_BUCKETS];
+}
+
+static void unlink_parked(struct pending *pending)
+{
+    struct worker *worker = pending->worker;
+    *pending->parked_link = pending->next_parked;
+    if (pending->next_parked != NULL)
+        pending->next_parked->parked_link = pending->parked_link;
+    else if (pending->due)
+        worker->due_tail = pending->parked_link;
+}
+
+// The wait of a parked handshake is over: it goes on when it has its turn.
+static void make_due(struct pending *pending)
+{
+    struct worker *worker = pending->worker;
+    if (pending->due)
+        return;
+    unlink_parked(pending);
+    pending->due = true;
+    pending->next_parked = NULL;
+    pending->parked_link = worker->due_tail;
+    *worker->due_tail = pending;
+    worker->due_tail = &pending->next_parked;
+}
+
 static void unpark(struct pending *pending)
 {
     struct worker *worker = pending->worker;
     if (!pending->parked)
         return;
-    pending->parked = false;
+    unlink_parked(pending);
+    pending->parked = pending->due = false;
     timer_cancel(&pending->park);
-    *pending->parked_link = pending->next_parked;
-    if (pending->next_parked != NULL)
-        pending->next_parked->parked_link = pending->parked_link;
     worker->parked_count--;
     worker_gauge(worker, STAT_HANDSHAKES_PARKED, worker->parked_count);
 }
@@ -128,8 +155,8 @@ static void on_park_deadline(struct timer *timer, void *context, uint64_t now_ms
     (void)timer;
     (void)now_ms;
     struct pending *pending = context;
-    unpark(pending);
-    progress(pending, handshake_resolve(pending->handshake, slice_of(NULL, 0)));
+    pending->overdue = true;
+    make_due(pending);
 }
 
 static void park(struct pending *pending)
@@ -137,12 +164,14 @@ static void park(struct pending *pending)
     struct worker *worker = pending->worker;
     if (pending->parked)
         return;
+    struct pending **bucket = parked_bucket(worker, handshake_identity(pending->handshake));
     pending->parked = true;
-    pending->next_parked = worker->parked;
-    pending->parked_link = &worker->parked;
-    if (worker->parked != NULL)
-        worker->parked->parked_link = &pending->next_parked;
-    worker->parked = pending;
+    pending->overdue = false;
+    pending->next_parked = *bucket;
+    pending->parked_link = bucket;
+    if (*bucket != NULL)
+        (*bucket)->parked_link = &pending->next_parked;
+    *bucket = pending;
     worker->parked_count++;
     timer_cancel(&pending->retransmit);
     timer_set(worker->wheel, &pending->park, worker->now_ms + worker->config->limits.parked_milliseconds);
@@ -218,15 +247,24 @@ static void progress(struct pending *pending, int result)
 
 void handshaking_resolved(struct worker *worker, struct slice identity)
 {
-    // Only those of this identity wake up; the walk is bounded by limits.parked.
+    // Only those of this identity wake up.
     struct pending *next;
-    for (struct pending *pending = worker->parked; pending != NULL; pending = next) {
+    for (struct pending *pending = *parked_bucket(worker, identity); pending != NULL; pending = next) {
         next = pending->next_parked;
-        if (!slice_equal(handshake_identity(pending->handshake), identity))
-            continue;
-        unpark(pending);
-        progress(pending, resolve_or_park(pending));
+        if (slice_equal(handshake_identity(pending->handshake), identity))
+            make_due(pending);
     }
+}
+
+bool handshaking_run_due(struct worker *worker)
+{
+    struct pending *pending = worker->due;
+    if (pending == NULL)
+        return false;
+    unpark(pending);
+    progress(pending,
+             pending->overdue ? handshake_resolve(pending->handshake, slice_of(NULL, 0)) : resolve_or_park(pending));
+    return true;
 }
 
 static void handshaking_input(struct pending *pending, const uint8_t *data, size_t len)
@@ -235,6 +273,23 @@ static void handshaking_input(struct pending *pending, const uint8_t *data, size
     if (!pending->parked)
         timer_cancel(&pending->retransmit);
     progress(pending, handshake_run(pending->handshake, data, len));
+}
+
+// True when a datagram has to wait for the turn of handshakes, or is dropped as there are too many that do.
+static bool waits_for_turn(struct worker *worker, enum backlog_class class, struct listener *listener,
+                           const struct io_event *event)
+{
+    if (worker->backlog.turn)
+        return false;
+    if (!backlog_put(worker, class, listener, event))
+        worker_count(worker, STAT_LIMIT_BACKLOG, 1);
+    return true;
+}
+
+static void begun_input(struct pending *pending, struct listener *listener, const struct io_event *event)
+{
+    if (!waits_for_turn(pending->worker, BACKLOG_BEGUN, listener, event))
+        handshaking_input(pending, event->data, event->len);
 }
 
 // True when there is no room for one more handshake. The oldest gives way if it had its time: peers that begin and
@@ -354,7 +409,7 @@ static void by_cid(struct worker *worker, struct listener *listener, const struc
     // The last flight of a handshake carries it already.
     struct pending *pending = handshaking_by_address(worker, listener->id, event->peer);
     if (pending != NULL)
-        handshaking_input(pending, event->data, event->len);
+        begun_input(pending, listener, event);
     else
         worker_count(worker, STAT_RECORDS_UNKNOWN_CID, 1);
 }
@@ -371,7 +426,7 @@ static void by_address(struct worker *worker, struct listener *listener, const s
     store_slot slot = store_by_address(worker->store, listener->number, event->peer);
     // While a rebooted device proves itself, application data still belongs to its old association.
     if (pending != NULL && !(slot != 0 && is_application_data(event->data))) {
-        handshaking_input(pending, event->data, event->len);
+        begun_input(pending, listener, event);
         return;
     }
     struct association *association = slot == 0 ? NULL : lifetime_wake(worker, slot);
@@ -381,18 +436,13 @@ static void by_address(struct worker *worker, struct listener *listener, const s
         worker_count(worker, STAT_DATAGRAMS_DROPPED_UNKNOWN, 1);
 }
 
-void handshaking_datagram(struct worker *worker, struct listener *listener, const struct io_event *event)
+void handshaking_datagram_turn(struct worker *worker, struct listener *listener, const struct io_event *event)
 {
-    worker_count(worker, STAT_DATAGRAMS_RECEIVED, 1);
-    if (event->len < HANDSHAKE_TYPE) {
-        worker_count(worker, STAT_DATAGRAMS_DROPPED_MALFORMED, 1);
-        return;
-    }
     if (handshaking_is_hello(event->data, event->len)) {
         struct pending *pending = handshaking_by_address(worker, listener->id, event->peer);
         if (pending != NULL && handshake_owns(pending->handshake, event->data, event->len))
-            handshaking_input(pending, event->data, event->len);
-        else
+            begun_input(pending, listener, event);
+        else if (!waits_for_turn(worker, BACKLOG_FRESH, listener, event))
             first_hello(worker, listener, event);
         return;
     }
@@ -403,9 +453,20 @@ void handshaking_datagram(struct worker *worker, struct listener *listener, cons
         by_address(worker, listener, event);
 }
 
+void handshaking_datagram(struct worker *worker, struct listener *listener, const struct io_event *event)
+{
+    worker_count(worker, STAT_DATAGRAMS_RECEIVED, 1);
+    if (event->len < HANDSHAKE_TYPE)
+        worker_count(worker, STAT_DATAGRAMS_DROPPED_MALFORMED, 1);
+    else
+        handshaking_datagram_turn(worker, listener, event);
+}
+
 void handshaking_accept(struct worker *worker, struct listener *listener, const struct io_event *event)
 {
     struct handshake *handshake = NULL;
+    if (backlog_put(worker, BACKLOG_FRESH, listener, event))
+        return;
     // What the driver allows beyond limits.connections is for the connections to CSEs.
     if (worker->stream_count >= worker->config->limits.connections) {
         worker_count(worker, STAT_STREAMS_REFUSED, 1);
@@ -435,10 +496,13 @@ void handshaking_stream(struct pending *pending, const struct io_event *event)
 {
     switch (event->type) {
     case IO_DATA:
-        handshaking_input(pending, event->data, event->len);
+        pending->input_waits = backlog_put(pending->worker, BACKLOG_BEGUN, NULL, event);
+        if (!pending->input_waits)
+            handshaking_input(pending, event->data, event->len);
         break;
-    case IO_EOF:
-        handshaking_end(pending, STAT_HANDSHAKES_FAILED_GONE);
+    case IO_EOF: // which does not overtake what came before
+        if (!pending->input_waits || !backlog_put(pending->worker, BACKLOG_BEGUN, NULL, event))
+            handshaking_end(pending, STAT_HANDSHAKES_FAILED_GONE);
         break;
     case IO_CLOSED:
         pending->endpoint.stream = 0;

@@ -12,6 +12,7 @@
 #include "dataplane/binding/http/http.h"
 #include "dataplane/pep/pep.h"
 #include "dataplane/upstream/upstream.h"
+#include "dataplane/worker/backlog.h"
 #include "dataplane/worker/keys.h"
 #include "dataplane/worker/ring.h"
 #include "dataplane/worker/timer.h"
@@ -21,6 +22,7 @@ enum {
     WORKER_EVENTS = 128,
     WORKER_OUTBOX_MAX = 4096, // messages for control that its socket could not take yet
     WORKER_HANDSHAKE_BUCKETS = 8192,
+    WORKER_PARKED_BUCKETS = 1024,
     WORKER_LISTENER_NUMBERS = 256, // of the store's table
     WORKER_SECRET_COOKIES = 0,     // store_secret
     WORKER_SECRET_TICKETS = 1,
@@ -45,11 +47,14 @@ struct pending {
     struct timer deadline, retransmit, park;
     uint64_t started_ms;
     bool parked;
-    bool counted_stream;             // is one of worker.stream_count
-    struct principal *principal;     // of the identity whose key the handshake was given; holds a reference
-    struct pending *next_by_address; // DTLS
-    struct pending *next_parked, **parked_link;
-    struct pending *next, **link; // all of them
+    bool due;                                   // parked, but the wait is over, one way or the other
+    bool overdue;                               // there was no answer in time
+    bool input_waits;                           // in the backlog: of a stream
+    bool counted_stream;                        // is one of worker.stream_count
+    struct principal *principal;                // of the identity whose key the handshake was given; holds a reference
+    struct pending *next_by_address;            // DTLS
+    struct pending *next_parked, **parked_link; // by identity, or of those that are due
+    struct pending *next, **link;               // all of them
 };
 
 struct outbox_entry {
@@ -92,8 +97,11 @@ struct worker {
     atomic_bool rung;                          // something was put in
     struct pending *pendings, **pendings_tail; // all handshakes, oldest first
     struct pending *pending_buckets[WORKER_HANDSHAKE_BUCKETS];
-    struct pending *spare; // its endpoint is the sink of stateless answers
-    struct pending *parked;
+    struct pending *spare;                         // its endpoint is the sink of stateless answers
+    struct pending *parked[WORKER_PARKED_BUCKETS]; // by identity
+    struct pending *due, **due_tail;               // parked handshakes whose wait is over, first come first served
+    struct backlog backlog;
+    bool others; // something else than handshakes was at hand in this round
     size_t pending_count, parked_count;
     size_t stream_count;         // connections of devices, established or not
     struct record_kernel kernel; // without `support`: no kernel TLS
@@ -129,7 +137,9 @@ struct worker {
     uint8_t packed[STORE_PRINCIPAL_MAX];
 };
 
-// worker.c: what is about to be freed gets no more of the events in hand; `by`, if not NULL, gets them
+// worker.c: what an event is for does its work with it
+void worker_dispatch(struct worker *worker, const struct io_event *event);
+// What is about to be freed gets no more of the events in hand; `by`, if not NULL, gets them
 void worker_replace_user(struct worker *worker, const struct io_user *user, struct io_user *by);
 
 // endpoint.c: where bytes go
@@ -141,6 +151,9 @@ struct device_port worker_port(struct worker *worker);
 
 // handshaking.c: from the first byte to the established association
 void handshaking_datagram(struct worker *worker, struct listener *listener, const struct io_event *event);
+// The same for what has waited in the backlog.
+void handshaking_datagram_turn(struct worker *worker, struct listener *listener, const struct io_event *event);
+bool handshaking_run_due(struct worker *worker); // goes on with one parked handshake whose wait is over; false: none
 void handshaking_accept(struct worker *worker, struct listener *listener, const struct io_event *event);
 void handshaking_stream(struct pending *pending, const struct io_event *event);
 void handshaking_end(struct pending *pending, enum stat_id result);

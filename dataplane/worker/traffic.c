@@ -124,6 +124,7 @@ void traffic_datagram(struct association *association, const struct address *sen
     struct worker *worker = association->worker;
     store_slot slot = association->slot;
     uint32_t generation = store_head(worker->store, slot)->generation;
+    worker->others = true;
     worker->sender = sender;
     if (record_lend(association->record, data, len) == SAGATE_OK)
         traffic_pump(association);

@@ -69,6 +69,7 @@ static struct listener *listener_open(struct worker *worker, const struct config
 
 static void listener_close(struct worker *worker, struct listener *listener)
 {
+    backlog_forget(worker, listener);
     io_remove(worker->io, listener->id);
     free(listener);
 }
@@ -271,7 +272,7 @@ static void copy_counters(struct timer *timer, void *context, uint64_t now_ms)
     timer_set(worker->wheel, timer, now_ms + STATS_MS);
 }
 
-static void dispatch(struct worker *worker, const struct io_event *event)
+void worker_dispatch(struct worker *worker, const struct io_event *event)
 {
     struct listener *listener = (struct listener *)event->user;
     switch ((enum worker_user)event->user->kind) {
@@ -285,12 +286,15 @@ static void dispatch(struct worker *worker, const struct io_event *event)
         handshaking_stream((struct pending *)event->user, event);
         break;
     case WORKER_USER_ASSOCIATION:
+        worker->others = true;
         traffic_stream((struct association *)event->user, event);
         break;
     case WORKER_USER_COAP_UPSTREAM:
+        worker->others = true;
         coap_from_upstream(worker->coap, event, worker->now_us);
         break;
     case WORKER_USER_HTTP_UPSTREAM:
+        worker->others = true;
         http_from_upstream(worker->http, event, worker->now_us);
         break;
     case WORKER_USER_CHANNEL:
@@ -327,23 +331,25 @@ static struct io_user *user_of(const struct worker *worker, const struct io_even
 int worker_round(struct worker *worker, int64_t timeout_us)
 {
     struct io_event *events = worker->events;
-    int count = io_wait(worker->io, events, WORKER_EVENTS, timeout_us);
+    int count = io_wait(worker->io, events, WORKER_EVENTS, backlog_waits(worker) ? 0 : timeout_us);
     if (count < 0)
         return count;
     worker->now_us = clock_us();
     worker->now_ms = worker->now_us / 1000;
+    worker->others = false;
     for (int i = 0; i < count; i++) {
         worker->batch = &events[i + 1];
         worker->batch_count = (size_t)(count - i - 1);
         events[i].user = user_of(worker, &events[i]);
         if (events[i].user != NULL)
-            dispatch(worker, &events[i]);
+            worker_dispatch(worker, &events[i]);
     }
     worker->batch_count = 0;
     rings_drain(worker);
     lifetime_run(worker);
     timer_wheel_run(worker->wheel, worker->now_ms);
     traffic_run_ready(worker);
+    backlog_turn(worker, worker->others);
     check_offered(worker);
     return SAGATE_OK;
 }
@@ -544,6 +550,8 @@ int worker_new(const struct worker_options *options, struct worker **out)
         return SAGATE_ENOMEM;
     worker->index = options->index;
     worker->pendings_tail = &worker->pendings;
+    worker->due_tail = &worker->due;
+    backlog_init(&worker->backlog);
     worker->resting_tail = &worker->resting;
     worker->private_fd = -1;
     worker->gone_timer = (struct timer){.fire = end_gone, .context = worker};
@@ -595,6 +603,7 @@ void worker_free(struct worker *worker)
     }
     handshake_contexts_free(worker->contexts);
     free(worker->spare);
+    backlog_free(&worker->backlog);
     channel_free(worker);
     for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++)
         free(worker->listeners[i]);

@@ -270,11 +270,21 @@ def resolve_once(bench, args, coaps, holder, credentials):
     before = holder.order("measure")
     arguments = ["--devices", str(args.unknown), "--window", str(args.window), "--source", "127.100.0.0"]
     stranger = Server(coaps.port, coaps.pids, credentials + ["--path", PATH])
-    with MemoryPeak(coaps.pids) as peak:
+    with MemoryPeak(coaps.pids, bench.cores[-1]) as peak:
         storm = Holder(bench, stranger, suite(args) + arguments, nice=NICE)
         during = holder.order("measure")
     storm.end()
     return {"before": before, "during": during, "storm": storm.established, "peak_bytes": peak.bytes}
+
+
+def let_first(pids):
+    """What stands for other machines and is measured with: nothing else on its core delays it, where that is allowed."""
+    try:
+        for pid in pids:
+            os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        return ["the measuring devices and the CSE share their core with all else: no permission for real-time priority"]
+    return []
 
 
 def resolve(bench, args):
@@ -284,6 +294,7 @@ def resolve(bench, args):
                                   parked=max(1024, args.window))
     idle_bytes = resident_bytes(coaps.pids)
     holder = Holder(bench, coaps, suite(args) + ["--devices", str(args.connections + 1), "--window", str(args.connections)])
+    shared = let_first([holder.process.pid, bench.cse_process.pid])
     holder.order("load")
     time.sleep(1)
     run = resolve_once(bench, args, coaps, holder, ["--credentials", file, "--from", originator])
@@ -293,7 +304,7 @@ def resolve(bench, args):
     before, during = run["before"]["p99_us"], run["during"]["p99_us"]
     notes = [f"{run['storm']['established']} of {args.unknown} devices in {run['storm']['seconds']:.1f} s, failed handshakes "
              f"on the way {run['storm']['handshakes_failed']}; the MAF was asked for {asked:.0f} identities, answers after "
-             f"{args.delay} ms"]
+             f"{args.delay} ms"] + shared
     return [
         figures.made("associated", "part of the devices", run["storm"]["established"] / args.unknown, goal="ours == 1",
                      raw=raw),

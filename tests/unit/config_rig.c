@@ -170,6 +170,7 @@ static void same_config(const struct config *a, const struct config *b)
     same_text(a->process.state_directory, b->process.state_directory);
     CU_ASSERT_EQUAL(a->process.workers, b->process.workers);
     CU_ASSERT_EQUAL(a->process.pin_workers, b->process.pin_workers);
+    CU_ASSERT_EQUAL(a->process.control_nice, b->process.control_nice);
     CU_ASSERT_EQUAL(a->process.lock_memory, b->process.lock_memory);
     CU_ASSERT_EQUAL(a->process.log_level, b->process.log_level);
     CU_ASSERT_EQUAL(memcmp(&a->limits, &b->limits, sizeof a->limits), 0);

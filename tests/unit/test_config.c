@@ -63,7 +63,7 @@ static void defaults_follow_what_is_set(void)
 static const char everything[] =
     "process: { user = \"\"; control_user = \"sg_ctl\"; state_directory = \"st\303\244te \\\"x\\\" \\\\\"; workers = "
     "3;\n"
-    "  pin_workers = false; lock_memory = false; log_level = \"debug\"; };\n"
+    "  pin_workers = false; control_nice = 3; lock_memory = false; log_level = \"debug\"; };\n"
     "limits: { handshakes = 11; handshake_seconds = 12; parked = 10; parked_milliseconds = 14; associations = 15;\n"
     "  association_idle_seconds = 16; associations_per_identity = 0; eviction_idle_seconds = 23; connection_id_bytes = "
     "5; session_ticket_seconds = 0; connections = 17; "
