@@ -279,6 +279,8 @@ static void check_tef(struct tree *tree, const config_setting_t *at, const struc
                       "host name of one, or register = false");
     if (tef->kind == TEF_MAF && profile != NULL && has(profile, "method"))
         tree_complain(tree, profile, "method", "means nothing for a MAF; leave it out");
+    if (!tef->coap && profile != NULL && has(profile, "coap_numbering"))
+        tree_complain(tree, profile, "coap_numbering", "means nothing for binding \"http\"; leave it out");
 }
 
 static void check_tefs(struct tree *tree, const struct config *config)

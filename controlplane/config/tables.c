@@ -144,7 +144,6 @@ static const struct tree_choice log_levels[] = {{"error", LOG_LEVEL_ERROR},
                                                 {"debug", LOG_LEVEL_DEBUG},
                                                 {NULL, 0}};
 static const struct tree_choice transports[] = {{"dtls", CONFIG_DTLS}, {"tls", CONFIG_TLS}, {NULL, 0}};
-static const struct tree_choice tef_bindings[] = {{"http", CONFIG_HTTP}, {NULL, 0}};
 static const struct tree_choice bindings[] = {{"coap", CONFIG_COAP}, {"http", CONFIG_HTTP}, {NULL, 0}};
 static const struct tree_choice versions[] = {{"1.2", CONFIG_TLS_1_2}, {"1.3", CONFIG_TLS_1_3}, {NULL, 0}};
 static const struct tree_choice client_certificates[] = {{"none", CONFIG_CLIENT_CERTIFICATES_NONE},
@@ -174,6 +173,8 @@ static const struct tree_choice encodings[] = {
     {"auto", TEF_ENCODING_AUTO}, {"base64", TEF_ENCODING_BASE64}, {"hex", TEF_ENCODING_HEX}, {NULL, 0}};
 static const struct tree_choice methods[] = {
     {"key_retrieval", TEF_METHOD_KEY_RETRIEVAL}, {"fetch_credentials", TEF_METHOD_FETCH_CREDENTIALS}, {NULL, 0}};
+static const struct tree_choice tef_numberings[] = {
+    {"current", TEF_NUMBERING_CURRENT}, {"old", TEF_NUMBERING_OLD}, {NULL, 0}};
 // What known CSEs let do everything when it stands in From.
 static const char *const full_access[] = {"CAdmin", "Sponde", "/Sponde", "Sandwich", NULL};
 
@@ -361,7 +362,7 @@ static const struct tree_setting listener[] = {
 // The defaults of port (0 here) and profile depend on binding and list; parse.c puts them in.
 static const struct tree_setting tef[] = {
     TEXT("name", struct config_tef, name, TREE_TEXT, TREE_MANDATORY, NULL, name_ok, NAME_EXPECTED),
-    CHOICE("binding", struct raw_tef, binding, tef_bindings, CONFIG_HTTP),
+    CHOICE("binding", struct raw_tef, binding, bindings, CONFIG_HTTP),
     TEXT("fqdn", struct config_tef, fqdn, TREE_TEXT, TREE_MANDATORY, NULL, server_name_ok, FQDN_EXPECTED),
     TEXT("address", struct raw_tef, host, TREE_TEXT, TREE_MANDATORY, NULL, NULL, ADDRESS_EXPECTED),
     NUMBER(struct raw_tef, port, 1, 65535, 0),
@@ -410,6 +411,7 @@ static const struct tree_setting profile[] = {
     MEMBER(resource_id),
     CHOICE("encoding", struct tef_profile, encoding, encodings, TEF_ENCODING_AUTO),
     CHOICE("method", struct tef_profile, method, methods, TEF_METHOD_KEY_RETRIEVAL),
+    CHOICE("coap_numbering", struct tef_profile, coap_numbering, tef_numberings, TEF_NUMBERING_CURRENT),
 };
 
 static const struct tree_setting resolver[] = {

@@ -165,7 +165,8 @@ static bool write_tef(struct text *out, const struct config *config, const struc
     text_add(out, "profile = {\n");
     for (size_t i = 0; i < table_profile.count; i++) {
         const struct tree_setting *s = &table_profile.settings[i];
-        if (tef->kind == TEF_MEF || strcmp(s->name, "method") != 0)
+        if ((tef->kind == TEF_MEF || strcmp(s->name, "method") != 0) &&
+            (tef->coap || strcmp(s->name, "coap_numbering") != 0))
             write_setting(out, s, &tef->profile);
     }
     text_add(out, "};\n");

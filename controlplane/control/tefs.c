@@ -280,7 +280,8 @@ static void put_all(struct bytes *image, const struct tef_client_settings *from)
                                 profile.registration_type,
                                 profile.key_type,
                                 profile.encoding,
-                                profile.method};
+                                profile.method,
+                                profile.coap_numbering};
     const struct slice secrets[] = {from->psk, from->certificate, from->private_key, from->trust_anchors};
     const char *const texts[] = {from->name, from->fqdn, from->client_id, from->admin_fqdn, from->psk_identity};
     put(image, numbers, sizeof numbers);

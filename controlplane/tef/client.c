@@ -124,6 +124,7 @@ static void take(struct tef_client *client, struct request *request)
         client->waiting_count--;
         return;
     }
+    delivery_end(request);
     TAILQ_REMOVE(&request->link->sent, request, in_queue);
     request->link->sent_count--;
     client->sent_count--;
@@ -225,6 +226,7 @@ static void on_open(void *context, const char *version, const char *suite)
     struct link *link = context;
     struct tef_client *client = link->client;
     link->open = true;
+    delivery_open(link);
     client->connecting--;
     client->status.connects++;
     log_line(client->failures > 0 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "%s: connected, %s, %s", client->label, version,
@@ -241,17 +243,11 @@ static void measure(struct tef_status *status, uint64_t us)
     status->latency_sum_us += us;
 }
 
-// Takes one complete answer; false when the link is to be given up.
-static bool answered(struct link *link)
+bool client_answered(struct request *request, struct tef_response *response)
 {
+    struct link *link = request->link;
     struct tef_client *client = link->client;
-    struct request *request = TAILQ_FIRST(&link->sent);
-    struct tef_response *response = link->response;
     const char *why;
-    if (request == NULL) {
-        client_note(client, "an answer that nobody asked for");
-        return false;
-    }
     struct tef_key *key = secret_alloc(sizeof *key);
     int rc = key == NULL ? SAGATE_EUNAVAILABLE : request_judge(client, request, response, key, &why);
     link->worked = true;
@@ -269,10 +265,42 @@ static bool answered(struct link *link)
     return keep;
 }
 
+void client_silent(struct link *link)
+{
+    static const char why[] = "it does not answer any more";
+    struct tef_client *client = link->client;
+    bool worked = link->worked;
+    drop(link);
+    if (worked)
+        client_note(client, "%s", why);
+    else
+        failed(client, SAGATE_EUNAVAILABLE, why);
+}
+
+// Takes one complete answer; false when the link is to be given up.
+static bool answered(struct link *link)
+{
+    struct request *request = TAILQ_FIRST(&link->sent);
+    if (request != NULL)
+        return client_answered(request, link->response);
+    client_note(link->client, "an answer that nobody asked for");
+    return false;
+}
+
+static bool over_coap(const struct tef_client *client)
+{
+    return client->settings.binding == TEF_COAP;
+}
+
 static void on_bytes(void *context, struct slice bytes)
 {
     struct link *link = context;
     struct tef_client *client = link->client;
+    if (over_coap(client)) {
+        delivery_take(link, bytes);
+        kick(client);
+        return;
+    }
     while (bytes.len > 0) {
         size_t used;
         int rc = tef_response_feed(link->response, bytes, &used);
@@ -325,27 +353,34 @@ static bool connect_link(struct tef_client *client)
     return true;
 }
 
+static unsigned window(const struct link *link)
+{
+    return over_coap(link->client) ? link->window : link->client->settings.in_flight;
+}
+
 static struct link *least_loaded(const struct tef_client *client)
 {
     struct link *link, *best = NULL;
     TAILQ_FOREACH(link, &client->links, in_client)
     {
-        if (link->open && link->sent_count < client->settings.in_flight &&
-            (best == NULL || link->sent_count < best->sent_count))
+        if (link->open && link->sent_count < window(link) && (best == NULL || link->sent_count < best->sent_count))
             best = link;
     }
     return best;
 }
 
+static int send_http(const struct link *link, const struct tef_message *message)
+{
+    char bytes[TEF_REQUEST_MAX];
+    int len = tef_request_write(message, bytes, sizeof bytes);
+    return len < 0 ? len : tef_channel_send(link->channel, slice_of(bytes, (size_t)len));
+}
+
 static void send_to(struct link *link, struct request *request)
 {
     struct tef_client *client = link->client;
-    char bytes[TEF_REQUEST_MAX];
-    int len = request_write(client, request, bytes, sizeof bytes);
-    if (len < 0 || tef_channel_send(link->channel, slice_of(bytes, (size_t)len)) != SAGATE_OK) {
-        client_finish(client, request, SAGATE_EUNAVAILABLE, NULL);
-        return;
-    }
+    struct request_text text;
+    int rc = request_describe(client, request, &text);
     take(client, request);
     request->link = link;
     request->attempts++;
@@ -353,6 +388,13 @@ static void send_to(struct link *link, struct request *request)
     TAILQ_INSERT_TAIL(&link->sent, request, in_queue);
     link->sent_count++;
     client->sent_count++;
+    if (rc == SAGATE_OK)
+        rc = over_coap(client) ? delivery_start(request, &text.message) : send_http(link, &text.message);
+    free(text.body);
+    if (rc != SAGATE_OK) {
+        client_note(client, "a request cannot be sent: %s", sagate_strerror(rc));
+        client_finish(client, request, SAGATE_EUNAVAILABLE, NULL);
+    }
 }
 
 static void connect_more(struct tef_client *client)
@@ -386,6 +428,8 @@ static void expire(struct tef_client *client, struct request *request)
 {
     struct link *link = request->link;
     int result = SAGATE_ETIMEOUT;
+    // Answers over HTTP come in order: what stands behind the one that does not come goes to another connection.
+    bool lost = link != NULL && (!over_coap(client) || !delivery_heard(link, request->sent_us));
     if (link == NULL && !any_open(client))
         result = client->last_failure != SAGATE_OK ? client->last_failure : SAGATE_EUNAVAILABLE;
     if (result == SAGATE_ETIMEOUT)
@@ -393,8 +437,7 @@ static void expire(struct tef_client *client, struct request *request)
     else if (client->last_failure == SAGATE_OK) // else the cause is noted already
         client_note(client, "no connection within %u ms", client->settings.timeout_ms);
     client_finish(client, request, result, NULL);
-    // Answers come in order: what stands behind the one that does not come goes to another connection.
-    if (link != NULL)
+    if (lost)
         drop(link);
 }
 
@@ -412,7 +455,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
 
 void tef_client_set_connect(struct tef_client *client, tef_connect *connect, void *context)
 {
-    client->connect = connect == NULL ? tef_connect_tcp : connect;
+    client->connect = connect != NULL ? connect : over_coap(client) ? tef_connect_udp : tef_connect_tcp;
     client->connect_context = context;
 }
 
@@ -429,8 +472,6 @@ static bool plain(const char *text)
 
 static const char *check(const struct tef_client_settings *settings)
 {
-    if (settings->binding != TEF_HTTP)
-        return "binding coap is not supported";
     if (!plain(settings->fqdn))
         return "the FQDN is none";
     if (!plain(settings->client_id))
@@ -502,6 +543,7 @@ int tef_client_new(struct event_base *base, const struct tef_client_settings *se
     TAILQ_INIT(&new->all);
     TAILQ_INIT(&new->waiting);
     TAILQ_INIT(&new->links);
+    new->settings.binding = settings->binding;
     tef_client_set_connect(new, NULL, NULL);
     int rc = set_up(new, settings, why);
     if (rc != SAGATE_OK) {

@@ -9,7 +9,8 @@
 
 enum { TEF_LINE_MAX = 2048, TEF_FIELDS_MAX = 64, TEF_REQUEST_ID_MAX = 63, TEF_REQUEST_MAX = 8192 };
 
-// One answer. It may hold a key: memory of secret_alloc is its place. All zero before the first byte.
+// One answer; coap.h gives the same. It may hold a key: memory of secret_alloc is its place. All zero before the first
+// byte.
 struct tef_response {
     int state;
     int status;

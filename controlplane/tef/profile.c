@@ -13,7 +13,8 @@ static char slash[] = "/", maf_root[] = "sec:mafClientReg", mef_root[] = "sec:me
         .registration_path = slash, .key_path = slash, .registration_type = 1, .key_type = 2,                         \
         .registration_root = (root), .key_root = key_root, .expiration_time = et, .labels = lbl, .admin_fqdn = admin, \
         .suid = suid, .target_ids = targets, .source_id = source, .key_value = value, .relative_key_id = relative,    \
-        .resource_id = ri, .encoding = TEF_ENCODING_AUTO, .method = TEF_METHOD_KEY_RETRIEVAL                          \
+        .resource_id = ri, .encoding = TEF_ENCODING_AUTO, .method = TEF_METHOD_KEY_RETRIEVAL,                         \
+        .coap_numbering = TEF_NUMBERING_CURRENT                                                                       \
     }
 
 static const struct tef_profile maf_profile = PROFILE(maf_root), mef_profile = PROFILE(mef_root);

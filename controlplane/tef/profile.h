@@ -6,6 +6,7 @@
 
 enum tef_kind { TEF_MAF, TEF_MEF };
 enum tef_encoding { TEF_ENCODING_AUTO, TEF_ENCODING_BASE64, TEF_ENCODING_HEX };
+enum tef_numbering { TEF_NUMBERING_CURRENT, TEF_NUMBERING_OLD }; // of the oneM2M options of CoAP (TS-0008)
 enum tef_method { // of fetching a key from an MEF (TS-0003 8.3.5.2.8, or the older 8.3.2.1)
     TEF_METHOD_KEY_RETRIEVAL,
     TEF_METHOD_FETCH_CREDENTIALS
@@ -20,8 +21,9 @@ struct tef_profile {
     char *registration_root, *key_root;   // member that holds the resource: "sec:mafClientReg", "sec:symmKeyReg"
     char *expiration_time, *labels, *admin_fqdn, *suid, *target_ids, *source_id, *key_value, *relative_key_id,
         *resource_id;
-    enum tef_encoding encoding; // of key values
-    enum tef_method method;     // MEF
+    enum tef_encoding encoding;        // of key values
+    enum tef_method method;            // MEF
+    enum tef_numbering coap_numbering; // means nothing over HTTP
 };
 
 // The names that are used where the configuration says nothing (long names are in parentheses in docs/tef.md):

@@ -1,4 +1,4 @@
-// Requests as the HTTP binding has them (TS-0032 section 4 as far as it is known; TS-0009), and what answers mean.
+// Requests as both bindings have them (TS-0032 section 4 as far as it is known), and what answers mean.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/clock.h"
 #include "common/error.h"
@@ -32,42 +32,40 @@ static void target_of(const struct tef_client *client, const struct request *req
         join(keys, request->id, out, cap);
 }
 
-int request_write(struct tef_client *client, struct request *request, char *out, size_t cap)
+int request_describe(struct tef_client *client, struct request *request, struct request_text *text)
 {
     static const char *const methods[] = {"GET", "POST", "PUT", "DELETE"};
     const struct tef_profile *profile = client->settings.profile;
-    char target[2048];
-    char *body = NULL;
-    target_of(client, request, target, sizeof target);
+    *text = (struct request_text){0};
+    target_of(client, request, text->target, sizeof text->target);
     (void)snprintf(request->request_id, sizeof request->request_id, "%08x-%llu", client->random,
                    (unsigned long long)++client->request_number);
     request->asked_until = clock_wall() + client->settings.registration_seconds;
     if (request->kind == REQUEST_REGISTER)
-        body = tef_make_registration(profile, client->settings.kind, client->settings.admin_fqdn, request->asked_until);
+        text->body =
+            tef_make_registration(profile, client->settings.kind, client->settings.admin_fqdn, request->asked_until);
     else if (request->kind == REQUEST_UPDATE)
-        body = tef_make_update(profile, profile->registration_root, request->asked_until);
-    if (body == NULL && (request->kind == REQUEST_REGISTER || request->kind == REQUEST_UPDATE))
+        text->body = tef_make_update(profile, profile->registration_root, request->asked_until);
+    if (text->body == NULL && (request->kind == REQUEST_REGISTER || request->kind == REQUEST_UPDATE))
         return SAGATE_ENOMEM;
-    struct tef_message message = {.method = methods[request->kind],
-                                  .target = target,
-                                  .host = client->host,
-                                  .origin = client->settings.client_id,
-                                  .request_id = request->request_id,
-                                  .body = body,
-                                  .type = request->kind == REQUEST_REGISTER ? profile->registration_type : 0};
-    int len = tef_request_write(&message, out, cap);
-    free(body);
-    return len;
+    text->message = (struct tef_message){.method = methods[request->kind],
+                                         .target = text->target,
+                                         .host = client->host,
+                                         .origin = client->settings.client_id,
+                                         .request_id = request->request_id,
+                                         .body = text->body,
+                                         .type = request->kind == REQUEST_REGISTER ? profile->registration_type : 0};
+    return SAGATE_OK;
 }
 
-// By X-M2M-RSC, or by the status of HTTP where there is none (TS-0009 6.3).
+// By the response status code, or by that of the binding where there is none (TS-0009 6.3, TS-0008 6.2.4).
 static int class_of(const struct tef_response *response, const char **why)
 {
     unsigned code = response->rsc != 0 ? response->rsc / 1000 : (unsigned)response->status / 100;
     if (response->rsc == 0 && (response->status == 408 || response->status == 429))
         return SAGATE_EUNAVAILABLE; // says nothing about the key
     if (response->rsc != 0 && code == 2 && response->status >= 300) {
-        *why = "X-M2M-RSC and the status contradict each other";
+        *why = "the response status code and the status contradict each other";
         return SAGATE_EMALFORMED;
     }
     if (code == 2)

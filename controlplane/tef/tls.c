@@ -19,7 +19,7 @@ struct tef_tls {
     char *fqdn, *identity;
     uint8_t *psk;
     size_t psk_len;
-    bool certificate, wrong_name;
+    bool certificate, wrong_name, datagram;
 };
 
 static const char suites_psk[] =
@@ -29,13 +29,21 @@ static const char suites_certificate[] =
     "TLS13-AES128-GCM-SHA256:TLS13-AES256-GCM-SHA384:TLS13-CHACHA20-POLY1305-SHA256:ECDHE-ECDSA-AES128-GCM-SHA256:"
     "ECDHE-ECDSA-AES128-SHA256";
 
+// Those that TS-0003 10.2.2 and 10.2.3 demand for DTLS, and the better ones.
+static const char suites_dtls_psk[] =
+    "TLS13-AES128-GCM-SHA256:TLS13-CHACHA20-POLY1305-SHA256:PSK-AES128-GCM-SHA256:PSK-AES128-CCM-8";
+static const char suites_dtls_certificate[] = "TLS13-AES128-GCM-SHA256:TLS13-AES256-GCM-SHA384:"
+                                              "TLS13-CHACHA20-POLY1305-SHA256:ECDHE-ECDSA-AES128-GCM-SHA256:"
+                                              "ECDHE-ECDSA-AES128-CCM-8";
+
 // The library tells its callback the certificate manager and not the object, so it is noted here whose turn it is.
 static _Thread_local struct tef_tls *verifying;
 
 static int receive(WOLFSSL *session, char *buffer, int size, void *context)
 {
     (void)session;
-    ssize_t n = recv(*(const int *)context, buffer, (size_t)size, 0);
+    const struct tef_socket *socket = context;
+    ssize_t n = recv(socket->fd, buffer, (size_t)size, 0);
     if (n > 0)
         return (int)n;
     if (n == 0)
@@ -46,10 +54,33 @@ static int receive(WOLFSSL *session, char *buffer, int size, void *context)
 static int transmit(WOLFSSL *session, char *buffer, int size, void *context)
 {
     (void)session;
-    ssize_t n = send(*(const int *)context, buffer, (size_t)size, MSG_NOSIGNAL);
+    const struct tef_socket *socket = context;
+    ssize_t n = send(socket->fd, buffer, (size_t)size, MSG_NOSIGNAL);
     if (n >= 0)
         return (int)n;
     return errno == EAGAIN || errno == EINTR ? WOLFSSL_CBIO_ERR_WANT_WRITE : WOLFSSL_CBIO_ERR_CONN_RST;
+}
+
+static int receive_datagram(WOLFSSL *session, char *buffer, int size, void *context)
+{
+    (void)session;
+    struct tef_socket *socket = context;
+    ssize_t n = recv(socket->fd, buffer, (size_t)size, 0);
+    if (n < 0)
+        return errno == ECONNREFUSED ? WOLFSSL_CBIO_ERR_CONN_RST : WOLFSSL_CBIO_ERR_WANT_READ;
+    if (n == 0)
+        return WOLFSSL_CBIO_ERR_WANT_READ;
+    socket->heard++;
+    return (int)n;
+}
+
+// What is not sent is lost, as a datagram may be; why the socket does not take it, the next receive tells.
+static int transmit_datagram(WOLFSSL *session, char *buffer, int size, void *context)
+{
+    (void)session;
+    const struct tef_socket *socket = context;
+    (void)send(socket->fd, buffer, (size_t)size, MSG_NOSIGNAL);
+    return size;
 }
 
 static unsigned int give_psk(WOLFSSL *session, const char *hint, char *identity, unsigned int identity_max,
@@ -147,7 +178,8 @@ static int set_certificate(struct tef_tls *tls, const struct tef_client_settings
 static int set_up(struct tef_tls *tls, const struct tef_client_settings *settings, char why[TEF_ERROR_MAX])
 {
     tls->fqdn = strdup(settings->fqdn);
-    tls->ctx = wolfSSL_CTX_new(wolfTLS_client_method());
+    tls->datagram = settings->binding == TEF_COAP;
+    tls->ctx = wolfSSL_CTX_new(tls->datagram ? wolfDTLS_client_method() : wolfTLS_client_method());
     if (tls->fqdn == NULL || tls->ctx == NULL)
         return SAGATE_ENOMEM;
 #ifdef SINGLE_THREADED
@@ -156,13 +188,15 @@ static int set_up(struct tef_tls *tls, const struct tef_client_settings *setting
         return SAGATE_ENOMEM;
 #endif
     bool psk = settings->psk_identity != NULL;
-    if (wolfSSL_CTX_set_cipher_list(tls->ctx, psk ? suites_psk : suites_certificate) != WOLFSSL_SUCCESS ||
-        wolfSSL_CTX_SetMinVersion(tls->ctx, WOLFSSL_TLSV1_2) != WOLFSSL_SUCCESS)
+    const char *suites =
+        tls->datagram ? (psk ? suites_dtls_psk : suites_dtls_certificate) : (psk ? suites_psk : suites_certificate);
+    if (wolfSSL_CTX_set_cipher_list(tls->ctx, suites) != WOLFSSL_SUCCESS ||
+        wolfSSL_CTX_SetMinVersion(tls->ctx, tls->datagram ? WOLFSSL_DTLSV1_2 : WOLFSSL_TLSV1_2) != WOLFSSL_SUCCESS)
         return invalid(why, "the TLS library was built without the cipher suites");
     (void)wolfSSL_CTX_set_session_cache_mode(tls->ctx, WOLFSSL_SESS_CACHE_OFF);
     (void)wolfSSL_CTX_set_group_messages(tls->ctx);
-    wolfSSL_CTX_SetIORecv(tls->ctx, receive);
-    wolfSSL_CTX_SetIOSend(tls->ctx, transmit);
+    wolfSSL_CTX_SetIORecv(tls->ctx, tls->datagram ? receive_datagram : receive);
+    wolfSSL_CTX_SetIOSend(tls->ctx, tls->datagram ? transmit_datagram : transmit);
     return psk ? set_psk(tls, settings, why) : set_certificate(tls, settings, why);
 }
 
@@ -193,13 +227,20 @@ void tef_tls_free(struct tef_tls *tls)
     free(tls);
 }
 
-WOLFSSL *tef_tls_session(struct tef_tls *tls, const int *fd)
+bool tef_tls_is_datagram(const struct tef_tls *tls)
+{
+    return tls->datagram;
+}
+
+WOLFSSL *tef_tls_session(struct tef_tls *tls, struct tef_socket *socket)
 {
     WOLFSSL *session = wolfSSL_new(tls->ctx);
     if (session == NULL)
         return NULL;
-    wolfSSL_SetIOReadCtx(session, (void *)(uintptr_t)fd);
-    wolfSSL_SetIOWriteCtx(session, (void *)(uintptr_t)fd);
+    wolfSSL_SetIOReadCtx(session, socket);
+    wolfSSL_SetIOWriteCtx(session, socket);
+    if (tls->datagram)
+        wolfSSL_dtls_set_using_nonblock(session, 1);
     if (wolfSSL_UseSNI(session, WOLFSSL_SNI_HOST_NAME, tls->fqdn, (unsigned short)strlen(tls->fqdn)) !=
         WOLFSSL_SUCCESS) {
         wolfSSL_free(session);
@@ -253,12 +294,13 @@ int tef_tls_result(WOLFSSL *session, int returned, bool *write, char why[TEF_ERR
     }
     if (error == WOLFSSL_ERROR_ZERO_RETURN || error == SOCKET_PEER_CLOSED_E || error == WOLFSSL_ERROR_SYSCALL ||
         error == SOCKET_ERROR_E) {
-        (void)snprintf(why, TEF_ERROR_MAX, "it closed the connection");
+        bool refused = error != WOLFSSL_ERROR_ZERO_RETURN && wolfSSL_dtls(session) == 1;
+        (void)snprintf(why, TEF_ERROR_MAX, refused ? "nobody listens at its port" : "it closed the connection");
         return SAGATE_EGONE;
     }
     char text[WOLFSSL_MAX_ERROR_SZ];
     wolfSSL_ERR_error_string_n((unsigned long)error, text, sizeof text);
-    (void)snprintf(why, TEF_ERROR_MAX, "TLS: %.80s (%d)", text, error);
+    (void)snprintf(why, TEF_ERROR_MAX, "%s: %.80s (%d)", wolfSSL_dtls(session) == 1 ? "DTLS" : "TLS", text, error);
     return error == MEMORY_E ? SAGATE_EUNAVAILABLE : SAGATE_EHANDSHAKE;
 }
 
@@ -278,8 +320,22 @@ int tef_tls_connect(struct tef_tls *tls, WOLFSSL *session, bool *write, char why
         (void)snprintf(why, TEF_ERROR_MAX, "its certificate does not name '%.200s'", tls->fqdn);
     if (rc != SAGATE_EGONE)
         return rc;
-    (void)snprintf(why, TEF_ERROR_MAX, "it closed the connection during the TLS handshake%s%.150s%s",
-                   tls->certificate ? "" : "; does it know the PSK identity '", tls->certificate ? "" : tls->identity,
-                   tls->certificate ? "" : "'?");
+    if (!tls->datagram)
+        (void)snprintf(why, TEF_ERROR_MAX, "it closed the connection during the TLS handshake%s%.150s%s",
+                       tls->certificate ? "" : "; does it know the PSK identity '",
+                       tls->certificate ? "" : tls->identity, tls->certificate ? "" : "'?");
     return SAGATE_EUNAVAILABLE;
+}
+
+int tef_tls_silence(const struct tef_tls *tls, const struct tef_socket *socket, char why[TEF_ERROR_MAX])
+{
+    enum { WITHOUT_COOKIE = 1 }; // datagrams that come before it has any state of ours
+    if (!tls->datagram || socket->heard <= WITHOUT_COOKIE) {
+        (void)snprintf(why, TEF_ERROR_MAX, "the %s handshake took too long", tls->datagram ? "DTLS" : "TLS");
+        return SAGATE_EUNAVAILABLE;
+    }
+    (void)snprintf(why, TEF_ERROR_MAX, "it fell silent during the DTLS handshake%s%.150s%s",
+                   tls->certificate ? "" : "; does it know the PSK identity '", tls->certificate ? "" : tls->identity,
+                   tls->certificate ? "" : "' with this key?");
+    return SAGATE_EHANDSHAKE;
 }

@@ -20,21 +20,26 @@ class TefClient:
 class Tef:
     """sagate-tef with a MAF and an MEF; ends with the test, and must then exit with status 0."""
 
-    def __init__(self, t, settings="", function="", name="tef", start=True):
+    def __init__(self, t, settings="", function="", name="tef", start=True, coap=False, coap_function=""):
         self.t, self.dir = t, t.dir / name
         self.dir.mkdir(mode=0o700)
         self.port, self.mef_port, self.metrics_port = free_port(), free_port(), free_port()
+        self.coap_port, self.coap_mef_port = free_port(), free_port()  # only with coap=True
         self.conf = self.dir / "tef.conf"
         key = self.dir / "store.key"
         key.touch(0o600)
         key.write_text("0f" * 32 + "\n")
+        both = "" if not coap else f""",
+  {{ kind = "maf"; fqdn = "maf.sp.example"; binding = "coap"; address = "127.0.0.1:{self.coap_port}"; {coap_function} }},
+  {{ kind = "mef"; fqdn = "mef.sp.example"; binding = "coap"; address = "127.0.0.1:{self.coap_mef_port}";
+     {coap_function} }}"""
         self.conf.write_text(f"""
 store_key = "file:store.key";
 metrics = "127.0.0.1:{self.metrics_port}";
 {settings}
 functions = (
   {{ kind = "maf"; fqdn = "maf.sp.example"; address = "127.0.0.1:{self.port}"; {function} }},
-  {{ kind = "mef"; fqdn = "mef.sp.example"; address = "127.0.0.1:{self.mef_port}"; }}
+  {{ kind = "mef"; fqdn = "mef.sp.example"; address = "127.0.0.1:{self.mef_port}"; }}{both}
 );
 """)
         self.process = None
