@@ -384,10 +384,9 @@ void handshake_cookie_secret(struct handshake_contexts *contexts, const uint8_t 
     free_listening(contexts); // they hold the old one
 }
 
-bool contexts_made_cookie12(const struct handshake_contexts *contexts, const struct peek_hello *hello,
-                            struct slice peer)
+bool contexts_cookie12(const struct handshake_contexts *contexts, const struct peek_hello *hello, struct slice peer,
+                       uint8_t cookie[HANDSHAKE_COOKIE])
 {
-    uint8_t mac[WC_SHA256_DIGEST_SIZE];
     const uint8_t version[] = {(uint8_t)(hello->version >> 8), (uint8_t)hello->version};
     const struct slice parts[] = {peer,
                                   slice_of(version, sizeof version),
@@ -395,9 +394,15 @@ bool contexts_made_cookie12(const struct handshake_contexts *contexts, const str
                                   hello->session,
                                   hello->suites,
                                   hello->compression};
-    return hello->cookie.len == sizeof mac &&
-           mac_of(contexts->cookie_secret, parts, sizeof parts / sizeof *parts, mac) &&
-           secret_equal(mac, hello->cookie.data, sizeof mac);
+    return mac_of(contexts->cookie_secret, parts, sizeof parts / sizeof *parts, cookie);
+}
+
+bool contexts_made_cookie12(const struct handshake_contexts *contexts, const struct peek_hello *hello,
+                            struct slice peer)
+{
+    uint8_t cookie[HANDSHAKE_COOKIE];
+    return hello->cookie.len == sizeof cookie && contexts_cookie12(contexts, hello, peer, cookie) &&
+           secret_equal(cookie, hello->cookie.data, sizeof cookie);
 }
 
 bool contexts_made_cookie13(const struct handshake_contexts *contexts, const struct peek_hello *hello,

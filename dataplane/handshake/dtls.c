@@ -211,12 +211,34 @@ static enum handshake_first reject(const struct first *first, uint8_t alert)
     return HANDSHAKE_REJECTED;
 }
 
+// DTLS 1.2: the answer to a hello without a cookie (RFC 6347 4.2.1), in the hello's own numbers. The library takes the
+// cookie in the hello that follows; it need not see this one.
+static enum handshake_first send_cookie(const struct first *first, struct slice peer)
+{
+    enum { BODY = 2 + 1 + HANDSHAKE_COOKIE, HEADER = PEEK_DTLS_HEADER + 12, AT_COOKIE = HEADER + 3 };
+    uint8_t record[HEADER + BODY] = {PEEK_TYPE_HANDSHAKE, 0xfe, 0xfd};
+    for (int i = 0; i < 6; i++)
+        record[5 + i] = (uint8_t)(first->record.sequence >> (40 - 8 * i));
+    record[PEEK_DTLS_HEADER - 1] = HEADER - PEEK_DTLS_HEADER + BODY;
+    record[PEEK_DTLS_HEADER] = PEEK_HELLO_VERIFY_REQUEST;
+    record[PEEK_DTLS_HEADER + 3] = record[HEADER - 1] = BODY; // of the message, and of its only fragment
+    record[HEADER] = 0xfe;
+    record[HEADER + 1] = 0xff; // DTLS 1.0, whatever is negotiated
+    record[HEADER + 2] = HANDSHAKE_COOKIE;
+    if (!contexts_cookie12(first->contexts, &first->hello, peer, record + AT_COOKIE))
+        return HANDSHAKE_REJECTED;
+    (void)first->sink->send(first->sink->context, record, sizeof record);
+    return HANDSHAKE_COOKIE_SENT;
+}
+
 // Tickets are looked at only behind a good cookie: before it the library's question about one is answered with no, and
 // what is not held was found to have none.
 static enum handshake_first judge(const struct first *first, struct slice peer, struct handshake **handshake)
 {
     const struct peek_hello *hello = &first->hello;
     bool tls13 = first->tls13;
+    if (!tls13 && hello->cookie.len == 0)
+        return send_cookie(first, peer);
     bool ticket = offer_may_have_ticket(first->contexts, hello, tls13);
     bool proven =
         tls13 ? hello->retry_cookie.data != NULL : ticket && contexts_made_cookie12(first->contexts, hello, peer);

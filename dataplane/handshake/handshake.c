@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/random.h"
 #include "common/secret.h"
 #include "dataplane/handshake/internal.h"
 #include "dataplane/record/adopt.h"
@@ -14,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 // DTLS 1.3: the part of a timer after which a gap in the peer's flight is acknowledged (RFC 9147 7.1).
 enum { QUICK_PART = 4 };
@@ -334,7 +334,7 @@ int handshake_resolve(struct handshake *handshake, struct slice key)
             wolfSSL_set_verify(handshake->session->ssl, WOLFSSL_VERIFY_PEER, NULL);
         if (!unknown)
             memcpy(handshake->key, key.data, key.len);
-        else if (getrandom(handshake->key, handshake->key_len, 0) != (ssize_t)handshake->key_len)
+        else if (!random_bytes(handshake->key, handshake->key_len))
             return handshake_fail(handshake, HANDSHAKE_CAUSE_PROTOCOL, ALERT_INTERNAL_ERROR, "no random bytes");
     }
     handshake->state = HANDSHAKE_RUNNING;
@@ -366,7 +366,7 @@ unsigned int handshake_psk_tls12(WOLFSSL *ssl, const char *identity, unsigned ch
         return give_key(handshake, key, max);
     // Not what was peeked: fails as a wrong key does.
     unsigned int len = max < HANDSHAKE_RANDOM_KEY ? max : HANDSHAKE_RANDOM_KEY;
-    return getrandom(key, len, 0) == (ssize_t)len ? len : 0;
+    return random_bytes(key, len) ? len : 0;
 }
 
 // DTLS 1.3 before there is a proven cookie: the library only wants to know which suite a HelloRetryRequest has to name,

@@ -11,6 +11,7 @@
 enum {
     HANDSHAKE_KEY_MAX = 64, // what wolfSSL takes
     HANDSHAKE_RANDOM_KEY = 32,
+    HANDSHAKE_COOKIE = 32,            // of DTLS 1.2
     HANDSHAKE_RETRY_MAC = 32,         // at the end of the library's cookie of DTLS 1.3
     HANDSHAKE_HELD_MAX = 24,          // DTLS records held while parked,
     HANDSHAKE_HELD_BYTES = 16 * 1024, // and their bytes: about eight datagrams
@@ -46,6 +47,11 @@ struct handshake_contexts {
 };
 
 struct handshake_contexts *contexts_reference(struct handshake_contexts *contexts);
+
+// DTLS 1.2: the cookie for a hello (`peer`: as given to wolfSSL_dtls_set_peer), the same that the library makes with
+// our secret. False when it fails.
+bool contexts_cookie12(const struct handshake_contexts *contexts, const struct peek_hello *hello, struct slice peer,
+                       uint8_t cookie[HANDSHAKE_COOKIE]);
 
 // True when the cookie of a second ClientHello was made with our secret for the same peer (`peer`: as given to
 // wolfSSL_dtls_set_peer). The library looks itself when it gets the ClientHello.

@@ -20,6 +20,7 @@ enum {
     PEEK_TYPE_UNIFIED = 32, // no content type, but the fixed bits of a DTLS 1.3 record header (RFC 9147 4)
     PEEK_CLIENT_HELLO = 1,
     PEEK_SERVER_HELLO = 2,
+    PEEK_HELLO_VERIFY_REQUEST = 3,
     PEEK_NEW_SESSION_TICKET = 4,
     PEEK_CLIENT_KEY_EXCHANGE = 16,
     PEEK_DTLS_HEADER = 13,

@@ -4,6 +4,7 @@
 #include "dataplane/handshake/tickets.h"
 
 #include "common/error.h"
+#include "common/random.h"
 #include "common/secret.h"
 #include "dataplane/record/aead.h"
 #include "dataplane/record/tls.h"
@@ -13,7 +14,6 @@
 #include <wolfssl/wolfcrypt/sha256.h>
 
 #include <string.h>
-#include <sys/random.h>
 
 enum {
     PERIOD = 4, // bytes of the name that tell the key
@@ -105,7 +105,7 @@ int tickets_seal(const struct tickets *tickets, struct slice binding, const stru
     trailer[KEY + MADE] = fits ? (uint8_t)identity : VOID;
     uint32_t period = period_at(tickets, now);
     uint8_t nonce[NONCE];
-    int rc = getrandom(nonce, NONCE, 0) == NONCE ? SAGATE_OK : SAGATE_EINTERNAL;
+    int rc = random_bytes(nonce, NONCE) ? SAGATE_OK : SAGATE_EINTERNAL;
     if (rc == SAGATE_OK)
         rc = run(tickets, binding, period, nonce, buffer, len, true);
     if (rc == SAGATE_OK) {

@@ -502,8 +502,9 @@ void channel_receive(struct worker *worker)
         if (result != SAGATE_OK)
             return;
         handle(worker, &message);
-        if (message.type == PLANE_RESOLVED)
-            secret_zero(worker->message, sizeof worker->message);
+        // Only the key: the whole buffer is long.
+        if (message.type == PLANE_RESOLVED && message.resolved.key.len > 0)
+            secret_zero(worker->message + (message.resolved.key.data - worker->message), message.resolved.key.len);
     }
 }
 

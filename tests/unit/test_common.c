@@ -1,15 +1,18 @@
-// What both planes use: secrets, hashes, addresses, principals, plane messages.
+// What both planes use: secrets, random bytes, hashes, addresses, principals, plane messages.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/address.h"
 #include "common/error.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/plane.h"
+#include "common/random.h"
 #include "common/secret.h"
 #include "tests/unit/unit.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void secrets_are_reused_zeroed(void)
@@ -30,6 +33,74 @@ static void secrets_are_reused_zeroed(void)
     CU_ASSERT_PTR_NULL(secret_alloc(0));
     CU_ASSERT_TRUE(secret_equal("abc", "abc", 3));
     CU_ASSERT_FALSE(secret_equal("abc", "abd", 3));
+}
+
+enum { RANDOM_PART = 16, RANDOM_PARTS = 4096 };
+
+static int compare_parts(const void *a, const void *b)
+{
+    return memcmp(a, b, RANDOM_PART);
+}
+
+static void random_bytes_do_not_come_twice(void)
+{
+    static uint8_t parts[RANDOM_PARTS][RANDOM_PART];
+    static const size_t steps[] = {1, 3, 16, 32, 48, 511, 512, 513, 4000, 5000};
+    uint8_t *at = parts[0];
+    size_t left = sizeof parts;
+    for (size_t i = 0; left > 0; i++) {
+        size_t len = steps[i % (sizeof steps / sizeof *steps)];
+        len = len < left ? len : left;
+        CU_ASSERT_TRUE_FATAL(random_bytes(at, len));
+        at += len;
+        left -= len;
+    }
+    qsort(parts, RANDOM_PARTS, RANDOM_PART, compare_parts);
+    size_t same = 0;
+    for (size_t i = 0; i + 1 < RANDOM_PARTS; i++)
+        same += memcmp(parts[i], parts[i + 1], RANDOM_PART) == 0 ? 1 : 0;
+    CU_ASSERT_EQUAL(same, 0);
+    CU_ASSERT_EQUAL(sagate_random_block(parts[0], 0), 0);
+}
+
+// What was drawn ahead is not for both.
+static void random_bytes_of_a_child_are_its_own(void)
+{
+    static const uint8_t zero[RANDOM_PART];
+    uint8_t mine[RANDOM_PART], theirs[RANDOM_PART];
+    int ends[2];
+    CU_ASSERT_TRUE(random_bytes(mine, 1));
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        bool good = random_bytes(theirs, sizeof theirs) && write(ends[1], theirs, sizeof theirs) == sizeof theirs;
+        _exit(good ? 0 : 1);
+    }
+    CU_ASSERT_FATAL(child > 0);
+    CU_ASSERT_EQUAL(read(ends[0], theirs, sizeof theirs), RANDOM_PART);
+    CU_ASSERT_TRUE(random_bytes(mine, sizeof mine));
+    CU_ASSERT_NOT_EQUAL(memcmp(mine, theirs, sizeof mine), 0);
+    CU_ASSERT_NOT_EQUAL(memcmp(theirs, zero, sizeof theirs), 0);
+    CU_ASSERT_EQUAL(waitpid(child, NULL, 0), child);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void *draw_in_thread(void *out)
+{
+    return random_bytes(out, RANDOM_PART) ? out : NULL;
+}
+
+static void random_bytes_of_a_thread_are_its_own(void)
+{
+    uint8_t mine[RANDOM_PART], theirs[RANDOM_PART];
+    pthread_t thread;
+    void *result = NULL;
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, draw_in_thread, theirs), 0);
+    CU_ASSERT_TRUE(random_bytes(mine, sizeof mine));
+    CU_ASSERT_EQUAL(pthread_join(thread, &result), 0);
+    CU_ASSERT_PTR_EQUAL(result, theirs);
+    CU_ASSERT_NOT_EQUAL(memcmp(mine, theirs, sizeof mine), 0);
 }
 
 static void hash_is_siphash_1_3(void)
@@ -196,6 +267,9 @@ static const struct unit_test tests[] = {
     {"files are read whole", files_are_read_whole},
     {"slices are copied", slices_are_copied},
     {"secrets are reused zeroed", secrets_are_reused_zeroed},
+    {"random bytes do not come twice", random_bytes_do_not_come_twice},
+    {"random bytes of a child are its own", random_bytes_of_a_child_are_its_own},
+    {"random bytes of a thread are its own", random_bytes_of_a_thread_are_its_own},
     {"hash is SipHash-1-3", hash_is_siphash_1_3},
     {"addresses round trip", addresses_round_trip},
     {"plane message passes a socket", plane_message_passes_a_socket},

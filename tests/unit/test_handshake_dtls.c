@@ -133,6 +133,37 @@ static void no_connection_id_is_spent_on_a_hello_without_a_cookie(void)
     }
 }
 
+// RFC 6347 4.2.1: in the numbers of the hello, the same each time, and for nobody else.
+static void cookie_is_of_the_hello_and_its_peer(void)
+{
+    static const uint8_t answer[] = {22, 0xfe, 0xfd, 0,  0, 0, 0, 0, 0, 3, 9, 0, 47,
+                                     3,  0,    0,    35, 0, 0, 0, 0, 0, 0, 0, 35};
+    enum { COOKIE = 28, LENGTH = COOKIE + 32 };
+    struct rig rig;
+    struct slice sent;
+    uint8_t hello[DATAGRAM];
+    uint8_t cookies[3][LENGTH - COOKIE];
+    struct tls_client *client = start(&rig, &both, &peers[PEER_12], OUR_CID);
+    (void)tls_client_run(client);
+    CU_ASSERT_TRUE_FATAL(tls_client_output(client, &sent) && sent.len <= sizeof hello);
+    memcpy(hello, sent.data, sent.len);
+    hello[9] = 3;
+    hello[10] = 9;
+    for (size_t i = 0; i < 3; i++) {
+        rig.peer.v4.sin_port = (uint16_t)(rig.peer.v4.sin_port + i / 2);
+        rig_give(&rig, hello, sent.len);
+        CU_ASSERT_EQUAL(rig.first, HANDSHAKE_COOKIE_SENT);
+        CU_ASSERT_TRUE_FATAL(rig.sent != NULL && rig.sent->len == LENGTH);
+        CU_ASSERT_EQUAL(memcmp(rig.sent->bytes, answer, sizeof answer), 0);
+        CU_ASSERT_EQUAL(memcmp(rig.sent->bytes + sizeof answer, "\xfe\xff\x20", 3), 0);
+        memcpy(cookies[i], rig.sent->bytes + COOKIE, sizeof cookies[i]);
+        (void)rig_drop_sent(&rig);
+    }
+    CU_ASSERT_EQUAL(memcmp(cookies[0], cookies[1], sizeof *cookies), 0);
+    CU_ASSERT_NOT_EQUAL(memcmp(cookies[0], cookies[2], sizeof *cookies), 0);
+    finish(&rig, client);
+}
+
 // The second hello of a peer, copied; the first was answered.
 static size_t second_hello(struct rig *rig, struct tls_client *client, uint8_t out[DATAGRAM])
 {
@@ -572,6 +603,7 @@ static void older_version_is_marked(void)
 static const struct unit_test tests[] = {
     {"Connection IDs are given to who offers", connection_ids_are_given_to_who_offers},
     {"no Connection ID is spent on a hello without a cookie", no_connection_id_is_spent_on_a_hello_without_a_cookie},
+    {"cookie is of the hello and its peer", cookie_is_of_the_hello_and_its_peer},
     {"longer Connection IDs than the library takes are left out",
      longer_connection_ids_than_the_library_takes_are_left_out},
     {"wrong keys are noticed behind a Connection ID", wrong_keys_are_noticed_behind_a_connection_id},
