@@ -225,7 +225,9 @@ void handshaking_resolved(struct worker *worker, struct slice identity)
         if (!slice_equal(handshake_identity(pending->handshake), identity))
             continue;
         unpark(pending);
+        profile_enter(PROFILE_HANDSHAKE);
         progress(pending, resolve_or_park(pending));
+        profile_leave();
     }
 }
 
@@ -234,7 +236,9 @@ static void handshaking_input(struct pending *pending, const uint8_t *data, size
     // The peer was heard: what it waits for is on its way, and the timer starts anew with the next flight.
     if (!pending->parked)
         timer_cancel(&pending->retransmit);
+    profile_enter(PROFILE_HANDSHAKE);
     progress(pending, handshake_run(pending->handshake, data, len));
+    profile_leave();
 }
 
 // True when there is no room for one more handshake. The oldest gives way if it had its time: peers that begin and
@@ -294,6 +298,7 @@ static void first_hello(struct worker *worker, struct listener *listener, const 
     spare->endpoint =
         (struct endpoint){.io = worker->io, .stats = worker->stats, .socket = listener->id, .peer = *event->peer};
     const struct handshake_sink sink = {.send = endpoint_send, .context = &spare->endpoint};
+    profile_enter(PROFILE_HANDSHAKE);
     switch (handshake_dtls_first(worker->contexts, listener->index, event->peer, event->data, event->len, &sink,
                                  &handshake)) {
     case HANDSHAKE_COOKIE_SENT:
@@ -323,6 +328,7 @@ static void first_hello(struct worker *worker, struct listener *listener, const 
         worker_count(worker, STAT_DATAGRAMS_DROPPED_MALFORMED, 1);
         break;
     }
+    profile_leave();
 }
 
 // The Connection ID that a datagram begins with, as long as those that we issue; NULL: none.
@@ -421,6 +427,7 @@ void handshaking_accept(struct worker *worker, struct listener *listener, const 
     spare->endpoint =
         (struct endpoint){.io = worker->io, .stats = worker->stats, .stream = event->stream, .peer = *event->peer};
     const struct handshake_sink sink = {.send = endpoint_send, .context = &spare->endpoint};
+    profile_next(PROFILE_HANDSHAKE);
     if (handshake_tls_new(worker->contexts, listener->index, &sink, &handshake) != SAGATE_OK) {
         io_stream_abort(worker->io, event->stream);
         return;

@@ -1,6 +1,7 @@
 // The server side: one strict reader of a device's stream, one request at a time, answers in order.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
+#include "common/profile.h"
 #include "dataplane/binding/http/internal.h"
 
 static const struct config_limits *limits(const struct http_conn *conn)
@@ -173,7 +174,10 @@ static bool admit(struct http_conn *conn)
     const struct primitive *primitive = &exchange->request.primitive;
     struct pep_verdict *verdict = &exchange->verdict;
     struct http_problem problem = {.stat = STAT_COUNT};
-    if (pep_check(pep, conn->device, primitive, verdict) != SAGATE_OK || conn->device->principal == NULL) {
+    profile_enter(PROFILE_PEP);
+    int checked = pep_check(pep, conn->device, primitive, verdict);
+    profile_leave();
+    if (checked != SAGATE_OK || conn->device->principal == NULL) {
         if (verdict->rsc == 0) {
             verdict->rsc = RSC_INTERNAL_SERVER_ERROR;
             verdict->debug = "the originator could not be checked";

@@ -2,6 +2,7 @@
 // check is done.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
+#include "common/profile.h"
 #include "dataplane/binding/http/internal.h"
 
 static void on_deadline(struct timer *timer, void *context, uint64_t now_ms);
@@ -362,12 +363,14 @@ void http_exchange_pump(struct http_exchange *exchange)
     // Until all is checked a byte stays here, for a reader that would take content for whole without its framing.
     if (!exchange->body_done && body.len > 0)
         body.len--;
+    profile_enter(PROFILE_UPSTREAM);
     put_message(&wire, exchange, body);
     int result = SAGATE_ENOMEM;
     if (!wire.failed)
         result = wire.len == 0 ? SAGATE_OK
                                : io_stream_write(exchange->http->options.io, client->link.stream, wire.data, wire.len);
     buffer_release(&wire);
+    profile_leave();
     if (result < 0) {
         http_exchange_unanswered(exchange, result == SAGATE_EGONE ? http_exchange_blame(exchange) : UPSTREAM_UNTOLD,
                                  "the request cannot be sent");
