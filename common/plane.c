@@ -200,6 +200,13 @@ static bool fields(struct walk *walk, struct plane_message *m)
         NUMBER(m->upgrade_result.resumed);
         NUMBER(m->upgrade_result.lost);
         return true;
+    case PLANE_PROFILE:
+        NUMBER(m->profile.ticket);
+        NUMBER(m->profile.milliseconds);
+        return true;
+    case PLANE_PROFILED:
+        NUMBER(m->profiled.ticket);
+        return true;
     case PLANE_TYPE_END:
         break;
     }

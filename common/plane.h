@@ -58,6 +58,9 @@ enum plane_type {
     // control -> supervisor, and its answer
     PLANE_UPGRADE, // go on with the data process of another program
     PLANE_UPGRADE_RESULT,
+    // control -> worker, and its answer
+    PLANE_PROFILE,  // count how long each stage takes (common/profile.h)
+    PLANE_PROFILED, // the counts are in the worker's struct stats
     PLANE_TYPE_END
 };
 
@@ -192,6 +195,14 @@ struct plane_upgrade_result {
     uint64_t resumed, lost;
 };
 
+struct plane_profile {
+    uint64_t ticket;
+    uint32_t milliseconds; // then it ends by itself; 0: now
+};
+struct plane_profiled {
+    uint64_t ticket;
+};
+
 struct plane_message {
     enum plane_type type;
     union {
@@ -226,6 +237,8 @@ struct plane_message {
         struct plane_quit quit;
         struct plane_upgrade upgrade;
         struct plane_upgrade_result upgrade_result;
+        struct plane_profile profile;
+        struct plane_profiled profiled;
     };
 };
 

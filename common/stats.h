@@ -4,6 +4,8 @@
 #ifndef SAGATE_COMMON_STATS_H
 #define SAGATE_COMMON_STATS_H
 
+#include "common/profile.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -106,7 +108,10 @@
     X(REGISTRATIONS_UNLEARNED, "registrations_unlearned_total", "", "counter",                                         \
       "AE registrations whose answer did not tell the AE-ID")                                                          \
     X(REGISTRATIONS_FORGOTTEN, "registrations_forgotten_total", "", "counter",                                         \
-      "AE-IDs forgotten because the AE was deleted")
+      "AE-IDs forgotten because the AE was deleted")                                                                   \
+    X(IO_BATCHES, "io_batches_total", "", "counter", "Batches that workers took from their io drivers")                \
+    X(IO_SUBMISSIONS, "io_submissions_total", "", "counter", "Requests that workers made to the kernel's ring")        \
+    X(IO_ENTERS, "io_enters_total", "", "counter", "System calls that workers made for input and output")
 
 enum stat_id {
 #define X(id, name, labels, type, help) STAT_##id,
@@ -134,7 +139,7 @@ enum stats_binding { STATS_COAP, STATS_HTTP, STATS_BINDINGS };
 enum { STATS_OPERATIONS = 6, STATS_SERVERS_MAX = 64, STATS_LATENCY_BUCKETS = 20 };
 
 // Two programs that share counters must agree on it: raised by hand for what the number of counters does not tell.
-enum { STATS_LAYOUT = 2 << 16 | STAT_COUNT };
+enum { STATS_LAYOUT = 3 << 16 | STAT_COUNT };
 
 // Upper bounds of the latency histogram in microseconds: 100 µs · 2^n; the last bucket takes the rest.
 static inline unsigned stats_latency_bucket(uint64_t us)
@@ -159,6 +164,7 @@ struct stats {
     uint64_t counters[STAT_COUNT];
     uint64_t primitives[STATS_BINDINGS][STATS_OPERATIONS][STATS_RSC_COUNT]; // operation 0: could not be told
     struct stats_server servers[STATS_SERVERS_MAX];                         // index: config server number
+    struct stats_profile profile;
 };
 
 // Writers: the worker that owns `stats`. Readers use stats_get.

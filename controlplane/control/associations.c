@@ -12,7 +12,8 @@
 #include <string.h>
 
 enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 1000, STEP_SECONDS = 5, RELOAD_SECONDS = 60, UPGRADE_SECONDS = 90 };
-enum kind { OPERATION_LIST, OPERATION_SHOW, OPERATION_KILL, OPERATION_RELOAD, OPERATION_UPGRADE };
+enum { PROFILE_SECONDS = 5, PROFILE_SECONDS_MAX = 240 }; // less than a connection may be silent
+enum kind { OPERATION_LIST, OPERATION_SHOW, OPERATION_KILL, OPERATION_RELOAD, OPERATION_UPGRADE, OPERATION_PROFILE };
 
 struct operation {
     LIST_ENTRY(operation) link;
@@ -28,7 +29,7 @@ struct operation {
     unsigned worker; // asked now
     uint64_t cursor;
     uint64_t sought; // show: association
-    // kill
+    // kill, profile
     bool waiting[CONFIG_WORKERS_MAX];
     uint64_t killed;
 };
@@ -151,13 +152,48 @@ static void list_step(struct operation *operation)
     list_finish(operation);
 }
 
-static void kill_finish(struct operation *operation)
+// Those that have not answered are silent.
+static void note_silent(struct operation *operation)
 {
-    json_t *answer = json_object();
     for (unsigned i = 0; i < CONFIG_WORKERS_MAX; i++) {
         if (operation->waiting[i])
             (void)json_array_append_new(operation->silent, json_integer((json_int_t)i));
     }
+}
+
+// Asks one worker; whether it can be asked.
+static bool ask_worker(struct operation *operation, unsigned worker, const struct plane_message *message)
+{
+    operation->waiting[worker] = workers_send(operation->control->workers, worker, message) == SAGATE_OK;
+    if (!operation->waiting[worker])
+        (void)json_array_append_new(operation->silent, json_integer((json_int_t)worker));
+    return operation->waiting[worker];
+}
+
+// One has answered; whether all have now.
+static bool all_answered(struct operation *operation, unsigned worker)
+{
+    operation->waiting[worker] = false;
+    for (unsigned i = 0; i < CONFIG_WORKERS_MAX; i++) {
+        if (operation->waiting[i])
+            return false;
+    }
+    return true;
+}
+
+static void profile_finish(struct operation *operation)
+{
+    note_silent(operation);
+    json_t *answer = profile_describe(operation->control, operation->ticket);
+    if (json_array_size(operation->silent) > 0)
+        (void)json_object_set(answer, "silent_workers", operation->silent);
+    finish(operation, answer);
+}
+
+static void kill_finish(struct operation *operation)
+{
+    json_t *answer = json_object();
+    note_silent(operation);
     (void)json_object_set_new(answer, "killed", json_integer((json_int_t)operation->killed));
     if (json_array_size(operation->silent) > 0)
         (void)json_object_set(answer, "silent_workers", operation->silent);
@@ -181,6 +217,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
         fail(operation, "the supervisor has not finished the upgrade in time; see its log");
     } else if (operation->kind == OPERATION_KILL) {
         kill_finish(operation);
+    } else if (operation->kind == OPERATION_PROFILE) {
+        profile_finish(operation);
     } else {
         (void)json_array_append_new(operation->silent, json_integer((json_int_t)operation->worker));
         operation->worker = operation->kind == OPERATION_SHOW ? CONFIG_WORKERS_MAX : operation->worker + 1;
@@ -236,13 +274,9 @@ void operations_killed(struct control *control, unsigned worker, const struct pl
     struct operation *operation = find(control, killed->ticket, OPERATION_KILL, OPERATION_KILL);
     if (operation == NULL || !operation->waiting[worker])
         return;
-    operation->waiting[worker] = false;
     operation->killed += killed->count;
-    for (unsigned i = 0; i < CONFIG_WORKERS_MAX; i++) {
-        if (operation->waiting[i])
-            return;
-    }
-    kill_finish(operation);
+    if (all_answered(operation, worker))
+        kill_finish(operation);
 }
 
 // "<worker>-<number>"
@@ -336,10 +370,7 @@ void associations_kill(struct control *control, struct control_request *request,
     for (unsigned i = 0; i < workers_count(control->workers); i++) {
         if (id != NULL && i != worker)
             continue;
-        operation->waiting[i] = workers_send(control->workers, i, &message) == SAGATE_OK;
-        asked = asked || operation->waiting[i];
-        if (!operation->waiting[i])
-            (void)json_array_append_new(operation->silent, json_integer((json_int_t)i));
+        asked = ask_worker(operation, i, &message) || asked;
     }
     if (asked)
         arm(operation, STEP_SECONDS);
@@ -411,6 +442,50 @@ void operations_upgrade_result(struct control *control, const struct plane_upgra
     }
     finish(operation, json_pack("{s:o, s:I, s:I}", "version", commands_text(result->version), "associations_resumed",
                                 (json_int_t)result->resumed, "associations_lost", (json_int_t)result->lost));
+}
+
+static bool is_profiling(const struct control *control)
+{
+    const struct operation *operation;
+    LIST_FOREACH(operation, &control->operations, link)
+    {
+        if (operation->kind == OPERATION_PROFILE)
+            return true;
+    }
+    return false;
+}
+
+void operations_profile(struct control *control, struct control_request *request, const json_t *command)
+{
+    const json_t *wanted = json_object_get(command, "seconds");
+    json_int_t seconds = wanted == NULL ? PROFILE_SECONDS : json_integer_value(wanted);
+    if (seconds < 1 || seconds > PROFILE_SECONDS_MAX) {
+        control_request_fail(request, "\"seconds\" must be a number from 1 to %d", PROFILE_SECONDS_MAX);
+        return;
+    }
+    if (is_profiling(control)) { // its counts have one place
+        control_request_fail(request, "a profile is under way; try again when it is done");
+        return;
+    }
+    struct operation *operation = operation_new(control, request, OPERATION_PROFILE);
+    if (operation == NULL)
+        return;
+    const struct plane_message message = {
+        .type = PLANE_PROFILE, .profile = {.ticket = operation->ticket, .milliseconds = (uint32_t)seconds * 1000}};
+    bool asked = false;
+    for (unsigned i = 0; i < workers_count(control->workers); i++)
+        asked = ask_worker(operation, i, &message) || asked;
+    if (asked)
+        arm(operation, (int)seconds + STEP_SECONDS);
+    else
+        profile_finish(operation);
+}
+
+void operations_profiled(struct control *control, unsigned worker, const struct plane_profiled *profiled)
+{
+    struct operation *operation = find(control, profiled->ticket, OPERATION_PROFILE, OPERATION_PROFILE);
+    if (operation != NULL && operation->waiting[worker] && all_answered(operation, worker))
+        profile_finish(operation);
 }
 
 void operations_end(struct control *control)

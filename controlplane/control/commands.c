@@ -264,6 +264,7 @@ static const struct {
     {"upgrade", operations_upgrade},
     {"drain", drain},
     {"log level", log_level},
+    {"profile", operations_profile},
 };
 
 void commands_dispatch(void *context, struct control_request *request, const char *name, const json_t *command)

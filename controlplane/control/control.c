@@ -139,6 +139,9 @@ static void on_message(void *context, unsigned worker, const struct plane_messag
     case PLANE_KILLED:
         operations_killed(control, worker, &message->killed);
         break;
+    case PLANE_PROFILED:
+        operations_profiled(control, worker, &message->profiled);
+        break;
     default:
         log_sampled(&sample, LOG_LEVEL_WARNING, "control: message of type %d from worker %u is not one for control",
                     (int)message->type, worker);

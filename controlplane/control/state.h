@@ -112,7 +112,12 @@ void operations_killed(struct control *control, unsigned worker, const struct pl
 void operations_reload_result(struct control *control, const struct plane_reload_result *result);
 void operations_upgrade(struct control *control, struct control_request *request, const json_t *command);
 void operations_upgrade_result(struct control *control, const struct plane_upgrade_result *result);
+void operations_profile(struct control *control, struct control_request *request, const json_t *command);
+void operations_profiled(struct control *control, unsigned worker, const struct plane_profiled *profiled);
 void operations_end(struct control *control); // fails all that wait
+
+// profile.c
+json_t *profile_describe(const struct control *control, uint64_t ticket); // what workers counted on that order
 
 // identities.c
 void identities_list(struct control *control, struct control_request *request, const json_t *command);

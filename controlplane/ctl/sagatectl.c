@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/secret.h"
 #include "controlplane/control/socket.h"
+#include "controlplane/ctl/profile.h"
 #include "controlplane/ctl/table.h"
 
 #include <errno.h>
@@ -39,6 +40,7 @@ static const char usage_text[] =
     "  upgrade [--binary PATH] [--force]   go on with the data process of a new program\n"
     "  drain [on|off]                      take no new associations\n"
     "  log level [error|warning|info|debug]\n"
+    "  profile [SECONDS]                   where the workers' time goes (default: 5 seconds)\n"
     "\n"
     "  -s, --socket SOCKET   control socket (default /run/sagate/control.sock)\n"
     "  --json                print sagate's answer as JSON\n"
@@ -127,6 +129,16 @@ static json_t *ask(struct session *session, const char *name, json_t *command)
         exit(EXIT_REFUSED);
     }
     return answer;
+}
+
+static json_int_t parse_number(const char *text, const char *what)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || value < 0)
+        stop("%s: a number of at least 0 is needed", what);
+    return value;
 }
 
 static const char *text_of(const json_t *object, const char *name)
@@ -596,6 +608,20 @@ static int log_level(struct session *session)
     return EXIT_SUCCESS;
 }
 
+static int command_profile(struct session *session)
+{
+    json_t *request = json_object();
+    if (session->word_count == 1)
+        (void)json_object_set_new(request, "seconds", json_integer(parse_number(session->words[0], "profile")));
+    json_t *answer = ask(session, "profile", request);
+    if (!print_json(session, answer)) {
+        profile_print(answer);
+        print_more(answer);
+    }
+    json_decref(answer);
+    return EXIT_SUCCESS;
+}
+
 enum allowed { IDENTITY = 1, LIMIT = 2, KEY = 4, PROGRAM = 8, END = 16 };
 
 static const struct {
@@ -619,6 +645,7 @@ static const struct {
     {"upgrade", NULL, 0, 0, PROGRAM, command_upgrade},
     {"drain", NULL, 0, 1, 0, command_drain},
     {"log", "level", 0, 1, 0, log_level},
+    {"profile", NULL, 0, 1, 0, command_profile},
 };
 
 static int run(struct session *session)
@@ -645,16 +672,6 @@ static int run(struct session *session)
         return commands[i].run(session);
     }
     stop("unknown command; see sagatectl --help");
-}
-
-static json_int_t parse_limit(const char *text)
-{
-    char *end;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || value < 0)
-        stop("--limit: a number of at least 0 is needed");
-    return value;
 }
 
 enum {
@@ -692,7 +709,7 @@ static void take_option(struct options *options, int option)
         options->identity = optarg;
         break;
     case LIMIT_OPTION:
-        options->limit = parse_limit(optarg);
+        options->limit = parse_number(optarg, "--limit");
         options->limit_set = true;
         break;
     case KEY_FILE:

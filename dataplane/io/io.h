@@ -65,6 +65,7 @@ enum { IO_DATAGRAM_MAX = 2048, IO_BATCH_MAX = 256 };
 struct io_counters {
     uint64_t datagrams_received, datagrams_sent, datagrams_truncated, datagrams_send_failed, datagrams_no_buffer;
     uint64_t streams_accepted, streams_refused, bytes_received, bytes_sent, waits;
+    uint64_t submissions, enters; // requests made to the kernel, and system calls that took them there or waited
 };
 
 // What a driver provides; reached through the functions below. Every pointer is set: a driver for datagrams alone gives

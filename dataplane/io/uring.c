@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/profile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,13 +28,23 @@ struct io_event *uring_emit(struct uring *io)
     return event;
 }
 
+static void count_enter(struct uring *io)
+{
+    io->submissions++;
+    io->base.counters.enters++;
+    io->base.counters.submissions += io_uring_sq_ready(&io->ring);
+}
+
 struct io_uring_sqe *uring_sqe(struct uring *io)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
     if (sqe != NULL || !io->enabled)
         return sqe;
-    io->submissions++;
-    return io_uring_submit(&io->ring) >= 0 ? io_uring_get_sqe(&io->ring) : NULL;
+    count_enter(io);
+    profile_enter(PROFILE_SYSTEM);
+    int made = io_uring_submit(&io->ring);
+    profile_leave();
+    return made >= 0 ? io_uring_get_sqe(&io->ring) : NULL;
 }
 
 bool uring_cancel(struct uring *io, uint64_t data)
@@ -315,7 +326,8 @@ static int64_t wait_time(const struct uring *io, uint64_t deadline)
 static int submit(struct uring *io, int64_t wait_us, bool *interrupted)
 {
     int rc;
-    io->submissions++;
+    count_enter(io);
+    profile_enter(wait_us == 0 ? PROFILE_SYSTEM : PROFILE_WAIT);
     if (wait_us == 0) {
         rc = io_uring_submit_and_get_events(&io->ring);
     } else if (wait_us < 0) {
@@ -325,6 +337,7 @@ static int submit(struct uring *io, int64_t wait_us, bool *interrupted)
         struct io_uring_cqe *cqe;
         rc = io_uring_submit_and_wait_timeout(&io->ring, &cqe, 1, &time, NULL);
     }
+    profile_leave();
     *interrupted = rc == -EINTR;
     // EBUSY and EAGAIN: the kernel wants completions taken first, or has no memory just now.
     if (rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN)

@@ -478,6 +478,9 @@ static void handle(struct worker *worker, const struct plane_message *message)
         worker->draining = message->drain.on != 0;
         http_drain(worker->http, worker->draining);
         break;
+    case PLANE_PROFILE:
+        profile_order(worker, &message->profile);
+        break;
     case PLANE_LOG_LEVEL:
         if (message->log_level.level <= LOG_LEVEL_DEBUG)
             log_set_level((enum log_level)message->log_level.level);

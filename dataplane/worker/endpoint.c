@@ -66,7 +66,9 @@ static int port_send(void *context, uint64_t id, const uint8_t *data, size_t len
     struct association *association = lifetime_find(worker, id);
     if (association == NULL || association->closing)
         return SAGATE_EGONE;
+    profile_enter(PROFILE_SEAL);
     int result = record_seal(association->record, data, len);
+    profile_leave();
     if (result == SAGATE_OK || result == SAGATE_AGAIN)
         traffic_sent(association, len);
     return result;

@@ -262,8 +262,10 @@ bool handshaking_run_due(struct worker *worker)
     if (pending == NULL)
         return false;
     unpark(pending);
+    profile_enter(PROFILE_HANDSHAKE);
     progress(pending,
              pending->overdue ? handshake_resolve(pending->handshake, slice_of(NULL, 0)) : resolve_or_park(pending));
+    profile_leave();
     return true;
 }
 
@@ -272,7 +274,9 @@ static void handshaking_input(struct pending *pending, const uint8_t *data, size
     // The peer was heard: what it waits for is on its way, and the timer starts anew with the next flight.
     if (!pending->parked)
         timer_cancel(&pending->retransmit);
+    profile_enter(PROFILE_HANDSHAKE);
     progress(pending, handshake_run(pending->handshake, data, len));
+    profile_leave();
 }
 
 // True when a datagram has to wait for the turn of handshakes, or is dropped as there are too many that do.
@@ -349,6 +353,7 @@ static void first_hello(struct worker *worker, struct listener *listener, const 
     spare->endpoint =
         (struct endpoint){.io = worker->io, .stats = worker->stats, .socket = listener->id, .peer = *event->peer};
     const struct handshake_sink sink = {.send = endpoint_send, .context = &spare->endpoint};
+    profile_enter(PROFILE_HANDSHAKE);
     switch (handshake_dtls_first(worker->contexts, listener->index, event->peer, event->data, event->len, &sink,
                                  &handshake)) {
     case HANDSHAKE_COOKIE_SENT:
@@ -378,6 +383,7 @@ static void first_hello(struct worker *worker, struct listener *listener, const 
         worker_count(worker, STAT_DATAGRAMS_DROPPED_MALFORMED, 1);
         break;
     }
+    profile_leave();
 }
 
 // The Connection ID that a datagram begins with, as long as those that we issue; NULL: none.
@@ -482,6 +488,7 @@ void handshaking_accept(struct worker *worker, struct listener *listener, const 
     spare->endpoint =
         (struct endpoint){.io = worker->io, .stats = worker->stats, .stream = event->stream, .peer = *event->peer};
     const struct handshake_sink sink = {.send = endpoint_send, .context = &spare->endpoint};
+    profile_next(PROFILE_HANDSHAKE);
     if (handshake_tls_new(worker->contexts, listener->index, &sink, &handshake) != SAGATE_OK) {
         io_stream_abort(worker->io, event->stream);
         return;

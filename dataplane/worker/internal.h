@@ -6,6 +6,7 @@
 #include "common/hash.h"
 #include "common/log.h"
 #include "common/plane.h"
+#include "common/profile.h"
 #include "dataplane/association/association.h"
 #include "dataplane/association/store.h"
 #include "dataplane/binding/coap/coap.h"
@@ -131,6 +132,9 @@ struct worker {
     _Atomic(struct worker_snapshot *) offered;
     atomic_bool stopping, keeping;
     struct io_counters counted; // what of io's counters went into stats
+    struct profile profile;     // in use while the thread's profile_thread is not NULL
+    struct timer profile_timer;
+    uint64_t profile_ticket;
     struct log_sample sample_handshake, sample_limit, sample_plane;
     uint8_t message[PLANE_MESSAGE_MAX];
     uint8_t plaintext[RECORD_PLAINTEXT_MAX];
@@ -211,6 +215,12 @@ void channel_resolve(struct worker *worker, struct slice identity);
 int channel_pep(struct worker *worker); // makes worker->pep
 void channel_init(struct worker *worker);
 void channel_free(struct worker *worker);
+
+// profile.c: counting how long each stage takes
+void profile_init(struct worker *worker);
+void profile_free(struct worker *worker);
+void profile_order(struct worker *worker, const struct plane_profile *order);
+int profile_wait(struct worker *worker, int64_t timeout_us); // io_wait, while the thread counts
 
 static inline void worker_count(struct worker *worker, enum stat_id id, uint64_t n)
 {

@@ -61,10 +61,12 @@ static void to_binding(struct association *association, const uint8_t *data, siz
 {
     struct worker *worker = association->worker;
     heard(association, len);
+    profile_enter(PROFILE_BINDING);
     if (is_stream(association))
         http_from_device(worker->http, &association->device, data, len, worker->now_us);
     else
         coap_from_device(worker->coap, &association->device, data, len, worker->now_us);
+    profile_leave();
 }
 
 // The peer's address has changed. Only the newest authentic record may say so, and only with a Connection ID, or
@@ -126,8 +128,10 @@ void traffic_datagram(struct association *association, const struct address *sen
     uint32_t generation = store_head(worker->store, slot)->generation;
     worker->others = true;
     worker->sender = sender;
+    profile_enter(PROFILE_OPEN);
     if (record_lend(association->record, data, len) == SAGATE_OK)
         traffic_pump(association);
+    profile_leave();
     worker->sender = NULL;
     const struct slot *head = store_head(worker->store, slot);
     if (head != NULL && head->generation == generation)
@@ -199,10 +203,12 @@ void traffic_stream(struct association *association, const struct io_event *even
     struct worker *worker = association->worker;
     switch (event->type) {
     case IO_DATA:
+        profile_enter(PROFILE_OPEN);
         if (event->record != 0)
             stream_control_record(association, event);
         else
             stream_input(association, event->data, event->len);
+        profile_leave();
         break;
     case IO_EOF:
         stream_done(association);
@@ -234,7 +240,9 @@ void traffic_run_ready(struct worker *worker)
         } else if (!is_stream(association)) {
             lifetime_rest(association);
         } else if (!association->paused) {
+            profile_enter(PROFILE_OPEN);
             traffic_pump(association);
+            profile_leave();
         }
     }
 }
@@ -338,7 +346,9 @@ static void first_traffic(struct association *association)
     struct worker *worker = association->worker;
     uint64_t id = association->device.association;
     traffic_ready(association);
+    profile_enter(PROFILE_OPEN);
     traffic_pump(association);
+    profile_leave();
     if (association_by_id(worker->associations, id) == association)
         to_kernel(association);
 }

@@ -266,6 +266,9 @@ static void copy_counters(struct timer *timer, void *context, uint64_t now_ms)
     worker_count(worker, STAT_STREAMS_REFUSED, now->streams_refused - worker->counted.streams_refused);
     worker_count(worker, STAT_DATAGRAMS_DROPPED_MALFORMED,
                  now->datagrams_truncated - worker->counted.datagrams_truncated);
+    worker_count(worker, STAT_IO_BATCHES, now->waits - worker->counted.waits);
+    worker_count(worker, STAT_IO_SUBMISSIONS, now->submissions - worker->counted.submissions);
+    worker_count(worker, STAT_IO_ENTERS, now->enters - worker->counted.enters);
     worker->counted = *now;
     keys_expire(worker->keys, now_ms, KEYS_SWEEP);
     lifetime_tick(worker);
@@ -277,27 +280,33 @@ void worker_dispatch(struct worker *worker, const struct io_event *event)
     struct listener *listener = (struct listener *)event->user;
     switch ((enum worker_user)event->user->kind) {
     case WORKER_USER_LISTENER:
+        profile_next(PROFILE_LOOKUP);
         if (event->type == IO_DATAGRAM)
             handshaking_datagram(worker, listener, event);
         else if (event->type == IO_ACCEPTED)
             handshaking_accept(worker, listener, event);
         break;
     case WORKER_USER_HANDSHAKE:
+        profile_next(PROFILE_HANDSHAKE);
         handshaking_stream((struct pending *)event->user, event);
         break;
     case WORKER_USER_ASSOCIATION:
         worker->others = true;
+        profile_next(PROFILE_LOOKUP);
         traffic_stream((struct association *)event->user, event);
         break;
     case WORKER_USER_COAP_UPSTREAM:
         worker->others = true;
+        profile_next(PROFILE_ANSWER);
         coap_from_upstream(worker->coap, event, worker->now_us);
         break;
     case WORKER_USER_HTTP_UPSTREAM:
         worker->others = true;
+        profile_next(PROFILE_ANSWER);
         http_from_upstream(worker->http, event, worker->now_us);
         break;
     case WORKER_USER_CHANNEL:
+        profile_next(PROFILE_PLANE);
         channel_receive(worker);
         break;
     case WORKER_USER_WAKE: {
@@ -331,7 +340,8 @@ static struct io_user *user_of(const struct worker *worker, const struct io_even
 int worker_round(struct worker *worker, int64_t timeout_us)
 {
     struct io_event *events = worker->events;
-    int count = io_wait(worker->io, events, WORKER_EVENTS, backlog_waits(worker) ? 0 : timeout_us);
+    int64_t wait_us = backlog_waits(worker) ? 0 : timeout_us;
+    int count = profile_is_on() ? profile_wait(worker, wait_us) : io_wait(worker->io, events, WORKER_EVENTS, wait_us);
     if (count < 0)
         return count;
     worker->now_us = clock_us();
@@ -345,11 +355,15 @@ int worker_round(struct worker *worker, int64_t timeout_us)
             worker_dispatch(worker, &events[i]);
     }
     worker->batch_count = 0;
+    profile_next(PROFILE_LOOKUP);
     rings_drain(worker);
+    profile_next(PROFILE_TIMERS);
     lifetime_run(worker);
     timer_wheel_run(worker->wheel, worker->now_ms);
     traffic_run_ready(worker);
+    profile_next(PROFILE_HANDSHAKE);
     backlog_turn(worker, worker->others);
+    profile_next(PROFILE_WORKER);
     check_offered(worker);
     return SAGATE_OK;
 }
@@ -570,6 +584,7 @@ int worker_new(const struct worker_options *options, struct worker **out)
     worker->stats->layout = STATS_LAYOUT;
     reset_gauges(worker->stats);
     channel_init(worker);
+    profile_init(worker);
     int result = make_parts(worker, options);
     if (result != SAGATE_OK) {
         worker->contexts = NULL; // still the caller's
@@ -585,6 +600,7 @@ void worker_free(struct worker *worker)
 {
     if (worker == NULL)
         return;
+    profile_free(worker);
     end_all(worker);
     http_free(worker->http);
     coap_free(worker->coap);

@@ -536,6 +536,96 @@ static void associations_are_killed(void)
     stop();
 }
 
+static void count_profile(unsigned worker, uint64_t ticket)
+{
+    struct stats *stats = rig.stats[worker];
+    stats->layout = STATS_LAYOUT;
+    stats->profile = (struct stats_profile){.ticket = ticket,
+                                            .unit = PROFILE_CYCLES,
+                                            .ticks = 1000,
+                                            .nanoseconds = 500,
+                                            .batches = 5,
+                                            .events = 10,
+                                            .requests = 4};
+    stats->profile.stages[PROFILE_WAIT].ticks = 200;
+    stats->profile.stages[PROFILE_PEP].calls = 8;
+    stats->profile.stages[PROFILE_PEP].ticks = 400;
+    struct plane_message profiled = {.type = PLANE_PROFILED, .profiled = {.ticket = ticket}};
+    CU_ASSERT_EQUAL(plane_send(rig.worker[worker], &profiled, -1), SAGATE_OK);
+}
+
+static const json_t *stage_of(const json_t *answer, const char *name)
+{
+    size_t index;
+    json_t *stage;
+    json_array_foreach(json_object_get(answer, "stages"), index, stage)
+    {
+        if (strcmp(json_string_value(json_object_get(stage, "stage")), name) == 0)
+            return stage;
+    }
+    return NULL;
+}
+
+static double real_of(const json_t *object, const char *name)
+{
+    return json_number_value(json_object_get(object, name));
+}
+
+static void workers_are_profiled(void)
+{
+    struct plane_message message;
+    start();
+    int fd = rig_begin_ask(&rig, "{\"v\":1,\"command\":\"profile\",\"seconds\":2}");
+    for (unsigned i = 0; i < RIG_WORKERS; i++) {
+        rig_expect(&rig, rig.worker[i], PLANE_PROFILE, &message);
+        CU_ASSERT_EQUAL(message.profile.milliseconds, 2000);
+        if (i == 0)
+            refused("{\"v\":1,\"command\":\"profile\"}", "under way");
+        count_profile(i, message.profile.ticket);
+    }
+    json_t *answer = finish_ask(fd);
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(answer, "workers")), 2);
+    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(answer, "unit")), "cycles");
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(answer, "requests")), 8);
+    CU_ASSERT_DOUBLE_EQUAL(real_of(answer, "busy"), 0.8, 1e-9);
+    CU_ASSERT_DOUBLE_EQUAL(real_of(answer, "ticks_per_nanosecond"), 2, 1e-9);
+    CU_ASSERT_DOUBLE_EQUAL(real_of(answer, "busy_per_request"), 200, 1e-9);
+    CU_ASSERT_TRUE(json_is_null(json_object_get(answer, "busy_per_handshake")));
+    const json_t *pep = stage_of(answer, "pep");
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(pep, "calls")), 16);
+    CU_ASSERT_DOUBLE_EQUAL(real_of(pep, "share"), 0.5, 1e-9);
+    CU_ASSERT_DOUBLE_EQUAL(real_of(pep, "per_call"), 50, 1e-9);
+    CU_ASSERT_DOUBLE_EQUAL(real_of(pep, "per_request"), 100, 1e-9);
+    CU_ASSERT_DOUBLE_EQUAL(real_of(pep, "per_batch"), 80, 1e-9);
+    CU_ASSERT_TRUE(json_is_null(json_object_get(stage_of(answer, "io wait"), "share")));
+    CU_ASSERT_PTR_NULL(json_object_get(answer, "silent_workers"));
+    json_decref(answer);
+    refused("{\"v\":1,\"command\":\"profile\",\"seconds\":0}", "\"seconds\" must be");
+    refused("{\"v\":1,\"command\":\"profile\",\"seconds\":\"x\"}", "\"seconds\" must be");
+    stop();
+}
+
+static void a_worker_that_does_not_count_is_told(void)
+{
+    struct plane_message message;
+    start();
+    int fd = rig_begin_ask(&rig, "{\"v\":1,\"command\":\"profile\",\"seconds\":1}");
+    for (unsigned i = 0; i < RIG_WORKERS; i++) {
+        rig_expect(&rig, rig.worker[i], PLANE_PROFILE, &message);
+        if (i == 0)
+            count_profile(i, message.profile.ticket);
+    }
+    // Its counts are those of an earlier order.
+    rig.stats[1]->layout = STATS_LAYOUT;
+    rig.stats[1]->profile = (struct stats_profile){.ticket = message.profile.ticket - 1, .requests = 99};
+    json_t *answer = finish_ask(fd);
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(answer, "workers")), 1);
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(answer, "requests")), 4);
+    CU_ASSERT_EQUAL(json_integer_value(json_array_get(json_object_get(answer, "silent_workers"), 0)), 1);
+    json_decref(answer);
+    stop();
+}
+
 static void reload_goes_through_the_supervisor(void)
 {
     struct plane_message message;
@@ -901,6 +991,8 @@ static const struct unit_test tests[] = {
     {"a removal reaches the next worker", a_removal_reaches_the_next_worker},
     {"associations of all workers are listed", associations_of_all_workers_are_listed},
     {"associations are killed", associations_are_killed},
+    {"workers are profiled", workers_are_profiled},
+    {"a worker that does not count is told", a_worker_that_does_not_count_is_told},
     {"reload goes through the supervisor", reload_goes_through_the_supervisor},
     {"upgrade goes through the supervisor", upgrade_goes_through_the_supervisor},
     {"identities come and go at run time", identities_come_and_go_at_run_time},

@@ -421,7 +421,7 @@ void scene_pump(void)
         const uint8_t *data;
         size_t len;
         mem_set_readable(scene.io, scene.channel_id, !scene.deaf);
-        must(worker_round(scene.worker, 0) == SAGATE_OK, "worker_round");
+        must((scene.round != NULL ? scene.round : worker_round)(scene.worker, 0) == SAGATE_OK, "worker_round");
         moved = false;
         while (mem_take(scene.io, &id, &to, &data, &len)) {
             deliver(id, &to, data, len);

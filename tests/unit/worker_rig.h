@@ -51,7 +51,8 @@ struct scene {
     bool refuse; // connections to the CSE
     struct scene_message to_cse[SCENE_MESSAGES], strays[SCENE_MESSAGES];
     size_t cse_first, cse_count, stray_count;
-    struct scene_message last;                                                               // what the CSE read last
+    struct scene_message last;                               // what the CSE read last
+    int (*round)(struct worker *worker, int64_t timeout_us); // in place of worker_round, if not NULL
     void (*watch)(bool stream, const struct address *from, const uint8_t *data, size_t len); // what devices send
 };
 extern struct scene scene;

@@ -3,6 +3,7 @@
 #include "dataplane/binding/coap/coap.h"
 
 #include "common/error.h"
+#include "common/profile.h"
 #include "dataplane/binding/coap/state.h"
 
 #include <stdlib.h>
@@ -425,7 +426,9 @@ static int check_and_forward(struct coap *coap, struct peer *peer, uint64_t now_
     const struct coap_request *request = &coap->request;
     struct transfer *transfer = NULL;
     bool last = false;
+    profile_enter(PROFILE_PEP);
     int status = pep_check(coap->pep, device, &request->primitive, &coap->verdict);
+    profile_leave();
     if (status != SAGATE_OK)
         return refuse(refusal, 0, RSC_INTERNAL_SERVER_ERROR, STAT_COUNT, "the check failed");
     if (coap->verdict.rsc != 0) // counted by pep_check
@@ -442,8 +445,11 @@ static int check_and_forward(struct coap *coap, struct peer *peer, uint64_t now_
         status = check_block(coap, peer, now_us / 1000, &transfer, &last, refusal);
     else
         status = check_whole(coap, device, refusal);
-    if (status == SAGATE_OK)
+    if (status == SAGATE_OK) {
+        profile_enter(PROFILE_UPSTREAM);
         status = forward(coap, peer, transfer, now_us, refusal);
+        profile_leave();
+    }
     if (transfer != NULL && (last || status != SAGATE_OK))
         transfer_forget(transfer);
     return status;

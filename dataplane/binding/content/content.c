@@ -3,6 +3,7 @@
 #include "dataplane/binding/content/content.h"
 
 #include "common/error.h"
+#include "common/profile.h"
 #include "dataplane/binding/content/scan.h"
 
 #include <stddef.h>
@@ -271,6 +272,7 @@ int content_scan_feed(struct content_scan *scan, const uint8_t *data, size_t len
     scan->any = true;
     if (scan->kind == CONTENT_UNKNOWN)
         start(scan, kind_of_first_byte(data[0]));
+    profile_enter(PROFILE_CONTENT);
     switch ((enum content_kind)scan->kind) {
     case CONTENT_JSON:
         scan->error = scan_json_feed(scan, data, len);
@@ -285,6 +287,7 @@ int content_scan_feed(struct content_scan *scan, const uint8_t *data, size_t len
         scan->error = SAGATE_EMALFORMED;
         break;
     }
+    profile_leave();
     return scan->error;
 }
 

@@ -30,18 +30,19 @@ static void answer_head(struct http_exchange *exchange, enum http_framing framin
         return;
     // An answer before the end of the request: the rest of the request cannot be told from the next one any more.
     conn->close = conn->close || exchange->http->draining || !exchange->sent;
-    http_answer_head(&conn->out, &client->head, &client->response, exchange->request.primitive.request_id, framing,
-                     length, conn->close);
+    http_answer_head(http_conn_out(conn), &client->head, &client->response, exchange->request.primitive.request_id,
+                     framing, length, conn->close);
 }
 
 static void answer_body(struct http_exchange *exchange, struct slice piece)
 {
     if (exchange->conn == NULL)
         return;
+    struct buffer *out = http_conn_out(exchange->conn);
     if (exchange->out_framing == HTTP_BODY_CHUNKED)
-        http_chunked_write(&exchange->conn->out, piece);
+        http_chunked_write(out, piece);
     else
-        buffer_slice(&exchange->conn->out, piece);
+        buffer_slice(out, piece);
 }
 
 static size_t collect_max(const struct http_exchange *exchange)
@@ -76,7 +77,7 @@ static void stop_collecting(struct http_client *client)
     show_to_pep(exchange, (struct slice){0});
     answer_head(exchange, length_known ? HTTP_BODY_LENGTH : HTTP_BODY_CHUNKED, client->response.length);
     answer_body(exchange, buffer_view(&exchange->answer));
-    buffer_release(&exchange->answer);
+    buffer_reuse(&exchange->answer, HTTP_KEPT_BYTES);
 }
 
 static void take_piece(struct http_client *client, struct slice piece)
@@ -110,7 +111,7 @@ static void end_answer(struct http_client *client, bool keep)
         answer_head(exchange, content.len == 0 ? HTTP_BODY_NONE : HTTP_BODY_LENGTH, content.len);
         answer_body(exchange, content);
     } else if (exchange->out_framing == HTTP_BODY_CHUNKED && conn != NULL) {
-        http_chunked_finish(&conn->out);
+        http_chunked_finish(http_conn_out(conn));
     }
     if (http->options.stats != NULL)
         stats_count(
@@ -147,8 +148,7 @@ static int take_head(struct http_client *client, const uint8_t *data, size_t len
         return begin_answer(client);
     if (++client->interim > HTTP_INTERIM_MAX)
         return SAGATE_EMALFORMED;
-    http_head_release(&client->head);
-    http_head_init(&client->head, HTTP_RESPONSE_HEAD, HTTP_RESPONSE_HEAD_MAX);
+    http_head_again(&client->head, HTTP_RESPONSE_HEAD, HTTP_RESPONSE_HEAD_MAX, HTTP_KEPT_HEAD);
     return SAGATE_AGAIN;
 }
 

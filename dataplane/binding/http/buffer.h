@@ -24,6 +24,15 @@ static inline void buffer_release(struct buffer *buffer)
     *buffer = (struct buffer){0};
 }
 
+// Empty for the next use, with its memory unless that is more than `most`.
+static inline void buffer_reuse(struct buffer *buffer, size_t most)
+{
+    if (buffer->cap > most)
+        buffer_release(buffer);
+    buffer->len = 0;
+    buffer->failed = false;
+}
+
 static inline bool buffer_room(struct buffer *buffer, size_t more)
 {
     if (buffer->failed)

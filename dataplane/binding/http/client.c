@@ -150,7 +150,7 @@ static void attach(struct http_client *client, struct http_exchange *exchange)
     exchange->client = client;
     client->interim = 0;
     client->stray = 0;
-    http_head_init(&client->head, HTTP_RESPONSE_HEAD, HTTP_RESPONSE_HEAD_MAX);
+    http_head_again(&client->head, HTTP_RESPONSE_HEAD, HTTP_RESPONSE_HEAD_MAX, HTTP_KEPT_HEAD);
     if (dedicates(client->pool) && exchange->conn != NULL)
         exchange->conn->dedicated = true;
 }
@@ -302,7 +302,7 @@ void http_client_release(struct http_client *client, bool keep)
     client->exchange = NULL;
     client->served++;
     timer_cancel(&client->timer);
-    http_head_release(&client->head);
+    http_head_again(&client->head, HTTP_RESPONSE_HEAD, HTTP_RESPONSE_HEAD_MAX, HTTP_KEPT_HEAD);
     // The device of a dedicated connection may have gone meanwhile.
     if (client->originator != NULL &&
         client->http->options.port.find(client->http->options.port.context, client->association) == NULL)

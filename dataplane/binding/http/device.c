@@ -1,6 +1,7 @@
 // The server side: one strict reader of a device's stream, one request at a time, answers in order.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
+#include "common/profile.h"
 #include "dataplane/binding/http/internal.h"
 
 static const struct config_limits *limits(const struct http_conn *conn)
@@ -29,6 +30,25 @@ static void body_progress(struct http_conn *conn, size_t len)
         http_conn_body_wait(conn);
 }
 
+struct buffer *http_conn_out(struct http_conn *conn)
+{
+    if (conn->out.cap == 0 && !conn->out.failed) {
+        conn->out = conn->http->spare_out;
+        conn->http->spare_out = (struct buffer){0};
+    }
+    return &conn->out;
+}
+
+static void give_out_back(struct http_conn *conn)
+{
+    struct buffer *spare = &conn->http->spare_out;
+    buffer_reuse(&conn->out, spare->cap == 0 ? HTTP_KEPT_WIRE : 0);
+    if (conn->out.cap == 0)
+        return;
+    *spare = conn->out;
+    conn->out = (struct buffer){0};
+}
+
 void http_conn_close(struct http_conn *conn)
 {
     if (conn->state == HTTP_CONN_DEAD)
@@ -37,7 +57,7 @@ void http_conn_close(struct http_conn *conn)
     timer_cancel(&conn->timer);
     timer_cancel(&conn->stall);
     conn->in.len = 0;
-    buffer_release(&conn->out);
+    give_out_back(conn);
     if (conn->exchange != NULL)
         http_exchange_abandon(conn->exchange);
     conn->http->options.port.close(conn->http->options.port.context, conn->device->association);
@@ -58,7 +78,7 @@ bool http_conn_flush(struct http_conn *conn)
                       http_now_ms(conn->http) + (uint64_t)limits(conn)->http_body_seconds * 1000);
         }
     }
-    buffer_release(&conn->out);
+    give_out_back(conn);
     return !conn->broken;
 }
 
@@ -113,7 +133,7 @@ void http_conn_refuse(struct http_conn *conn, const struct http_problem *problem
                                        .debug = problem->debug,
                                        .is_head = request->is_head,
                                        .close = conn->close};
-    http_answer_own(&conn->out, &answer);
+    http_answer_own(http_conn_out(conn), &answer);
     if (http->options.stats != NULL) {
         unsigned operation = request->operation_known ? (unsigned)request->primitive.operation : 0;
         stats_count(&http->options.stats->primitives[STATS_HTTP][operation][stats_rsc_row(problem->rsc)], 1);
@@ -173,7 +193,10 @@ static bool admit(struct http_conn *conn)
     const struct primitive *primitive = &exchange->request.primitive;
     struct pep_verdict *verdict = &exchange->verdict;
     struct http_problem problem = {.stat = STAT_COUNT};
-    if (pep_check(pep, conn->device, primitive, verdict) != SAGATE_OK || conn->device->principal == NULL) {
+    profile_enter(PROFILE_PEP);
+    int checked = pep_check(pep, conn->device, primitive, verdict);
+    profile_leave();
+    if (checked != SAGATE_OK || conn->device->principal == NULL) {
         if (verdict->rsc == 0) {
             verdict->rsc = RSC_INTERNAL_SERVER_ERROR;
             verdict->debug = "the originator could not be checked";
@@ -358,7 +381,7 @@ static void invite_body(struct http_conn *conn)
     if (conn->state != HTTP_CONN_BODY || !exchange->request.expect || exchange->received > 0)
         return;
     exchange->request.expect = false;
-    buffer_text(&conn->out, "HTTP/1.1 100 Continue\r\n\r\n");
+    buffer_text(http_conn_out(conn), "HTTP/1.1 100 Continue\r\n\r\n");
     if (!http_conn_flush(conn))
         http_conn_close(conn);
 }

@@ -2,19 +2,70 @@
 // check is done.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
+#include "common/profile.h"
 #include "dataplane/binding/http/internal.h"
 
 static void on_deadline(struct timer *timer, void *context, uint64_t now_ms);
 
+static struct http_exchange *take_spare(struct http *http)
+{
+    struct http_exchange *exchange = http->spare;
+    if (exchange == NULL)
+        return calloc(1, sizeof *exchange);
+    http->spare = exchange->next;
+    http->spare_count--;
+    memset((uint8_t *)exchange + offsetof(struct http_exchange, http), 0,
+           sizeof *exchange - offsetof(struct http_exchange, http));
+    return exchange;
+}
+
+static void exchange_free(struct http_exchange *exchange)
+{
+    http_head_release(&exchange->head);
+    buffer_release(&exchange->body);
+    buffer_release(&exchange->answer);
+    free(exchange->scan_memory);
+    free(exchange);
+}
+
+static void give_spare(struct http *http, struct http_exchange *exchange)
+{
+    if (http->spare_count == HTTP_KEPT_EXCHANGES) {
+        exchange_free(exchange);
+        return;
+    }
+    buffer_reuse(&exchange->head.bytes, HTTP_KEPT_HEAD);
+    buffer_reuse(&exchange->body, HTTP_KEPT_BYTES);
+    buffer_reuse(&exchange->answer, HTTP_KEPT_BYTES);
+    exchange->next = http->spare;
+    http->spare = exchange;
+    http->spare_count++;
+}
+
+void http_exchanges_free(struct http *http)
+{
+    while (http->spare != NULL) {
+        struct http_exchange *exchange = http->spare;
+        http->spare = exchange->next;
+        exchange_free(exchange);
+    }
+}
+
 struct http_exchange *http_exchange_new(struct http_conn *conn)
 {
     struct http *http = conn->http;
-    struct http_exchange *exchange = calloc(1, sizeof *exchange);
+    struct http_exchange *exchange = take_spare(http);
     if (exchange == NULL)
         return NULL;
     exchange->http = http;
     exchange->conn = conn;
-    http_head_init(&exchange->head, HTTP_REQUEST_HEAD, http->config->limits.http_head_bytes);
+    exchange->verdict.rsc = 0;
+    exchange->verdict.debug = NULL;
+    exchange->verdict.from_len = exchange->verdict.originator_len = 0;
+    exchange->verdict.route = (struct slice){0};
+    exchange->pending.kind = 0;
+    exchange->pending.from_len = exchange->pending.to_len = 0;
+    http_head_again(&exchange->head, HTTP_REQUEST_HEAD, http->config->limits.http_head_bytes, HTTP_KEPT_HEAD);
     exchange->deadline = (struct timer){.fire = on_deadline, .context = exchange};
     exchange->next = http->exchanges;
     exchange->link = &http->exchanges;
@@ -60,11 +111,7 @@ void http_exchange_end(struct http_exchange *exchange, enum upstream_outcome out
         exchange->next->link = exchange->link;
     principal_release(exchange->principal);
     http_request_release(&exchange->request);
-    http_head_release(&exchange->head);
-    buffer_release(&exchange->body);
-    buffer_release(&exchange->answer);
-    free(exchange->scan);
-    free(exchange);
+    give_spare(exchange->http, exchange);
 }
 
 void http_exchange_abandon(struct http_exchange *exchange)
@@ -118,9 +165,11 @@ static void on_deadline(struct timer *timer, void *context, uint64_t now_ms)
 
 int http_exchange_body_begin(struct http_exchange *exchange)
 {
-    exchange->scan = malloc(content_scan_size());
-    if (exchange->scan == NULL)
+    if (exchange->scan_memory == NULL)
+        exchange->scan_memory = malloc(content_scan_size());
+    if (exchange->scan_memory == NULL)
         return SAGATE_ENOMEM;
+    exchange->scan = exchange->scan_memory;
     content_scan_init(exchange->scan, exchange->request.content, content_originator_fields,
                       sizeof content_originator_fields / sizeof *content_originator_fields,
                       exchange->http->config->limits.content_depth);
@@ -349,7 +398,7 @@ static void move_deadline(struct http_exchange *exchange)
 void http_exchange_pump(struct http_exchange *exchange)
 {
     struct http_client *client = exchange->client;
-    struct buffer wire = {0};
+    struct buffer *wire = &exchange->http->wire;
     if (client == NULL || client->state == HTTP_CLIENT_CONNECTING || exchange->blocked || exchange->sent ||
         exchange->conn == NULL)
         return;
@@ -362,12 +411,15 @@ void http_exchange_pump(struct http_exchange *exchange)
     // Until all is checked a byte stays here, for a reader that would take content for whole without its framing.
     if (!exchange->body_done && body.len > 0)
         body.len--;
-    put_message(&wire, exchange, body);
+    profile_enter(PROFILE_UPSTREAM);
+    put_message(wire, exchange, body);
     int result = SAGATE_ENOMEM;
-    if (!wire.failed)
-        result = wire.len == 0 ? SAGATE_OK
-                               : io_stream_write(exchange->http->options.io, client->link.stream, wire.data, wire.len);
-    buffer_release(&wire);
+    if (!wire->failed)
+        result = wire->len == 0
+                     ? SAGATE_OK
+                     : io_stream_write(exchange->http->options.io, client->link.stream, wire->data, wire->len);
+    buffer_reuse(wire, HTTP_KEPT_WIRE);
+    profile_leave();
     if (result < 0) {
         http_exchange_unanswered(exchange, result == SAGATE_EGONE ? http_exchange_blame(exchange) : UPSTREAM_UNTOLD,
                                  "the request cannot be sent");
@@ -380,7 +432,7 @@ void http_exchange_pump(struct http_exchange *exchange)
     if (exchange->streaming)
         buffer_drop(&exchange->body, body.len);
     else if (exchange->request.primitive.operation != ONEM2M_RETRIEVE)
-        buffer_release(&exchange->body); // what may be sent a second time stays
+        buffer_reuse(&exchange->body, HTTP_KEPT_BYTES); // what may be sent a second time stays
     move_deadline(exchange);
     if (was_full && !http_exchange_full(exchange))
         http_conn_body_wait(exchange->conn);

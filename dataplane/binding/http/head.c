@@ -114,11 +114,16 @@ int http_number(struct slice text, uint64_t *number)
 
 void http_head_init(struct http_head *head, enum http_head_kind kind, size_t max)
 {
-    struct buffer bytes = {0};
+    head->bytes = (struct buffer){0};
+    http_head_again(head, kind, max, 0);
+}
+
+void http_head_again(struct http_head *head, enum http_head_kind kind, size_t max, size_t keep)
+{
+    buffer_reuse(&head->bytes, keep);
     head->kind = kind;
     head->state = START;
     head->error = SAGATE_OK;
-    head->bytes = bytes;
     head->max = max;
     head->mark = 0;
     head->empty_lines = 0;

@@ -34,6 +34,10 @@ struct http_head {
 // Prepares for one head of at most `max` bytes. Nothing is allocated before the first byte.
 void http_head_init(struct http_head *head, enum http_head_kind kind, size_t max);
 
+// The same for a head that has been initialised before or is all zero; the memory of its bytes is used again, unless it
+// is more than `keep`.
+void http_head_again(struct http_head *head, enum http_head_kind kind, size_t max, size_t keep);
+
 // Frees the bytes; the head may be initialised again.
 void http_head_release(struct http_head *head);
 

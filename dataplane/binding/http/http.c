@@ -34,6 +34,9 @@ void http_free(struct http *http)
     while (http->conns != NULL)
         http_device_gone(http, http->conns->device, http->now_us);
     http_pools_free(http);
+    http_exchanges_free(http);
+    buffer_release(&http->wire);
+    buffer_release(&http->spare_out);
     free(http);
 }
 

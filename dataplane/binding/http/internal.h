@@ -19,6 +19,12 @@ enum {
     HTTP_SILENCE_MS = 200,        // after a head without framing: the answer has no content
     HTTP_INTERIM_MAX = 8,         // 1xx answers before the final one
     HTTP_HELD_INPUT_MAX = 262144, // of a device that was paused, of a CSE that was paused
+    // What is kept for the next request, so that none allocates in steady state: of each buffer so much, of exchanges
+    // so many, of the buffers that are one for all so much.
+    HTTP_KEPT_HEAD = 4096,
+    HTTP_KEPT_BYTES = 16384,
+    HTTP_KEPT_EXCHANGES = 256,
+    HTTP_KEPT_WIRE = 65536,
 };
 
 // What io events point at.
@@ -97,7 +103,7 @@ struct http_conn {
     enum http_conn_state state;
     struct http_exchange *exchange;
     struct buffer in;  // not yet read; the device is paused while there is any
-    struct buffer out; // to be flushed
+    struct buffer out; // to be flushed; see http_conn_out
     struct timer timer, stall;
     struct http_chunked chunked;
     uint64_t left;   // of the body; or what may still be drained
@@ -111,12 +117,17 @@ struct http_conn {
 
 // One request on its way, from its first byte to the end of its answer.
 struct http_exchange {
-    struct http *http;
-    struct http_conn *conn; // NULL: the device has gone, the answer is wanted all the same
+    // Large, or memory for the next request too: not cleared for it, but for what http_exchange_new does.
     struct http_head head;
-    struct http_request request;
     struct pep_verdict verdict;
     struct pep_pending pending;
+    struct buffer body; // whole, or while streaming what waits for the CSE
+    struct buffer answer;
+    struct content_scan *scan_memory;
+    // Cleared for each request from here on.
+    struct http *http;
+    struct http_conn *conn; // NULL: the device has gone, the answer is wanted all the same
+    struct http_request request;
     struct principal *principal;            // a reference
     const struct config_upstream *upstream; // NULL before exchange_begin, or gone
     size_t upstream_index;
@@ -125,10 +136,9 @@ struct http_exchange {
     struct http_client *client;
     struct http_queue *queue; // NULL: waits for no connection
     struct http_exchange *queue_next;
-    bool uploading; // counted by the pool: holds a connection while its body is not complete
-    struct content_scan *scan;
-    uint32_t originators[2]; // found in the content and checked, by field
-    struct buffer body;      // whole, or while streaming what waits for the CSE
+    bool uploading;            // counted by the pool: holds a connection while its body is not complete
+    struct content_scan *scan; // NULL: there is no body
+    uint32_t originators[2];   // found in the content and checked, by field
     uint64_t received;
     bool begun;     // given to an upstream
     bool streaming; // the CSE gets the body while it arrives
@@ -140,7 +150,6 @@ struct http_exchange {
     bool answering; // the head of the answer is being or has been given to the device
     bool collecting;
     enum http_framing out_framing;
-    struct buffer answer;
     struct http_exchange *next, **link;
 };
 
@@ -154,6 +163,10 @@ struct http {
     size_t in_flight;
     struct http_conn *conns;
     struct http_exchange *exchanges;
+    struct http_exchange *spare; // ended; by `next`
+    unsigned spare_count;
+    struct buffer wire;      // what goes to a CSE, while it is put together
+    struct buffer spare_out; // memory for the next http_conn.out
     struct http_pool *pools;
     struct http_client *dead; // freed by the reaper, since an event of the batch in hand may point at them
     struct timer reaper;
@@ -183,6 +196,9 @@ void http_conn_refuse(struct http_conn *conn, const struct http_problem *problem
 // The answer in hand has been put into conn->out whole; the exchange is gone.
 void http_conn_answered(struct http_conn *conn);
 
+// conn->out, to put something into. It has memory only until it is flushed, since idle devices are many.
+struct buffer *http_conn_out(struct http_conn *conn);
+
 // Gives conn->out to the device. False when the device cannot take it: the stream must end.
 bool http_conn_flush(struct http_conn *conn);
 
@@ -198,6 +214,7 @@ void http_conn_close(struct http_conn *conn);
 // exchange.c ----------------------------------------------------------------------------------------------------------
 
 struct http_exchange *http_exchange_new(struct http_conn *conn);
+void http_exchanges_free(struct http *http); // those that are kept for the next requests
 
 // The head is there and allowed: the body begins. SAGATE_ENOMEM.
 int http_exchange_body_begin(struct http_exchange *exchange);
