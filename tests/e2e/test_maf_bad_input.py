@@ -1,18 +1,11 @@
-# A MAF that is bad or gone, identities that nobody should ask for, and keys that must not be seen anywhere.
+# A MAF that is bad or gone, and identities that nobody should ask for.
 # SPDX-License-Identifier: GPL-3.0-or-later
-import base64
-import contextlib
-import os
 import pathlib
 import re
-import resource
-import shutil
-import signal
-import threading
 import time
 
 from fake_maf import BEHAVIOURS, FQDN, GLOBAL, FakeMaf
-from lib import CREDENTIALS, DEV1, DEV2, Sagate, check, equal, need, settle, wait_for
+from lib import DEV1, DEV2, Sagate, check, equal, settle, wait_for
 from odd_handshakes import CONNECTED, KINDS, ending, raw_tls12, raw_tls13
 
 WRONG_KEY = "77" * 16
@@ -188,36 +181,8 @@ def test_odd_identities(t):
 test_odd_identities.timeout = 180
 
 
-def test_control_killed_with_parked_handshakes(t):
-    parked = 60
-    s, maf = with_maf(t, {"limits": {"parked_milliseconds": 15000, "handshake_seconds": 20},
-                          "resolver": {"deadline_milliseconds": 14000}}, timeout_milliseconds=14000)
-    bystander, before = Bystander(s), s.pids()
-    maf.behaviour, maf.slow_seconds = "slow", 20
-    ends = {}
-
-    def connect(number):
-        device, kind = maf.device(f"p{number}"), ("tls1.2", "dtls1.2", "tls1.3")[number % 3]
-        ends[number] = ending(t, s, kind, device.identity, device.hex)
-
-    threads = [threading.Thread(target=connect, args=(n,)) for n in range(parked)]
-    for thread in threads:
-        thread.start()
-    wait_for(lambda: settle(0.2) or s.metric("handshakes_parked") == parked, "handshakes are parked", 30)
-    maf.behaviour = "good"
-    os.kill(before["control"], signal.SIGKILL)
-    bystander.serves("while the control process is away")
-    for thread in threads:
-        thread.join(40)
-    failed = {number: end for number, end in ends.items() if end != CONNECTED}
-    equal(failed, {}, "handshakes that did not survive the control process")
-    equal(len(ends), parked)
-    after = s.pids()
-    equal((after["supervisor"], after["data"]), (before["supervisor"], before["data"]), "the other processes")
-    bystander.serves("afterwards")
-
-
-test_control_killed_with_parked_handshakes.timeout = 150
+def sanitized(t):
+    return b"__asan_init" in t.program("sagate").read_bytes()
 
 
 def resident(pid):
@@ -258,93 +223,3 @@ def test_many_unknown_identities(t):
 
 
 test_many_unknown_identities.timeout = 150
-
-
-# --- Keys are nowhere ------------------------------------------------------------------------------------------------
-
-
-def forms(key):
-    """A key as it could be written somewhere."""
-    return {"raw": key, "hexadecimal": key.hex().encode(), "capital hexadecimal": key.hex().upper().encode(),
-            "base64": base64.b64encode(key).rstrip(b"=")}
-
-
-def search(where, keys):
-    """What of the keys is in these bytes or this file."""
-    data = where if isinstance(where, bytes) else where.read_bytes()
-    return [f"{what} of {name}" for name, key in keys.items() for what, form in forms(key).items() if form in data]
-
-
-def sanitized(t):
-    return b"__asan_init" in t.program("sagate").read_bytes()
-
-
-def core_of(t, name, pid):
-    """A core of a process as the kernel's rules would have it (gcore leaves out what is marked VM_DONTDUMP)."""
-    if sanitized(t) or shutil.which("gcore") is None:  # a sanitizer maps more than a core can hold
-        return None
-    done = t.run(["gcore", "-o", t.dir / f"core.{name}", str(pid)], 60)
-    path = t.dir / f"core.{name}.{pid}"
-    return path if done.returncode == 0 and path.exists() else None
-
-
-def cores_of_abort(s, pid):
-    """The core of a process that aborts, where this machine writes such: [] or [path]."""
-    pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
-    folder = pathlib.Path(os.readlink(f"/proc/{pid}/cwd"))
-    base = folder / re.sub(r"%.*", "", pattern)
-    before = set(base.parent.glob(base.name + "*")) if not pattern.startswith("|") else set()
-    os.kill(pid, signal.SIGABRT)
-    wait_for(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "the process has ended")
-    return [] if pattern.startswith("|") else [p for p in base.parent.glob(base.name + "*") if p not in before]
-
-
-def everything_that_is_told(s):
-    told = s.get("/metrics")[1].encode()
-    for words in (("status",), ("associations", "list"), ("identities", "list"), ("tef", "status")):
-        done = s.t.run([s.t.program("sagatectl"), "-s", s.socket, "--json", *words])
-        told += done.stdout + done.stderr
-    return told
-
-
-def test_keys_are_nowhere(t):
-    resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2)
-    s, maf = with_maf(t)
-    devices = [maf.device(f"secret{n}") for n in range(8)]
-    keys = {c.identity: c.key.encode() for c in CREDENTIALS + devices}
-    # The search itself finds what is there.
-    equal(len(search(DEV1.key.encode() + DEV1.hex.encode(), keys)), 2, "what the search finds")
-    with contextlib.ExitStack() as held:
-        for number, device in enumerate(devices):
-            client = held.enter_context(s.tls(device) if number % 2 else s.dtls(device))
-            ask = client.request("GET", "/cse-in", origin=device.ae_ids[0]) if number % 2 else \
-                client.request("get", "cse-in", origin=device.ae_ids[0])
-            equal(ask and ask.rsc, 2000, device.identity)
-        for name in ("key-of-65", "expired", "other-key"):
-            maf.of[name] = name.replace("-", "_")
-            ending(t, s, "tls1.2", f"{name}{AT}", maf.device(name).hex)
-            keys[name] = maf.key(name).encode()
-        found = search(everything_that_is_told(s), keys)
-        s.ctl("reload")
-        found += search(everything_that_is_told(s), keys)
-        pids = s.pids()
-        for name in ("control", "data"):
-            core = core_of(t, name, pids[name])
-            if core is not None:
-                found += [f"core of {name}: {what}" for what in search(core, keys)]
-                core.unlink()
-            else:
-                print(f"no core of the {name} process was to be had from gcore")
-        for name in ("data", "control"):
-            for core in cores_of_abort(s, pids[name]):
-                found += [f"{core.name} ({name}): {what}" for what in search(core, keys)]
-                core.unlink()
-    wait_for(s.ready, "sagate serves again")
-    found += search(everything_that_is_told(s), keys)
-    files = [t.dir / "sagate.log", *(p for p in (s.dir / "state").rglob("*") if p.is_file())]
-    for path in files:
-        found += [f"{path.name}: {what}" for what in search(path, keys)]
-    equal(found, [], "keys that were found")
-
-
-test_keys_are_nowhere.timeout = 200
