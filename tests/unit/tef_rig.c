@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "dataplane/binding/coap/numbering.h"
 #include "tests/unit/tls_certificates.h"
 #include "tests/unit/unit.h"
 
@@ -11,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct rig_peer {
@@ -19,7 +21,7 @@ struct rig_peer {
     int fd;
     WOLFSSL *session;
     struct event *readable;
-    bool accepted;
+    bool accepted, forgotten;
     size_t len;
     char in[RIG_REQUEST_MAX];
 };
@@ -38,6 +40,17 @@ static unsigned int server_psk13(WOLFSSL *session, const char *identity, unsigne
 {
     *suite = "TLS13-AES128-GCM-SHA256";
     return server_psk(session, identity, key, key_max);
+}
+
+static void complete_coap(struct rig_peer *peer)
+{
+    static struct coap_message message;
+    struct rig *rig = peer->rig;
+    CU_ASSERT_EQUAL_FATAL(coap_parse((const uint8_t *)peer->in, peer->len, &message), SAGATE_OK);
+    peer->len = 0;
+    if (coap_is_request(message.code))
+        rig->requests++;
+    rig->coap(rig, peer->index, &message);
 }
 
 static void complete(struct rig_peer *peer)
@@ -82,6 +95,10 @@ static void on_peer(evutil_socket_t fd, short what, void *context)
     struct rig_peer *peer = context;
     struct rig *rig = peer->rig;
     size_t index = peer->index;
+    if (peer->forgotten) {
+        (void)recv(peer->fd, peer->in, sizeof peer->in, MSG_DONTWAIT);
+        return;
+    }
     if (!peer->accepted) {
         int rc = wolfSSL_accept(peer->session);
         if (rc != WOLFSSL_SUCCESS) {
@@ -99,7 +116,10 @@ static void on_peer(evutil_socket_t fd, short what, void *context)
             return;
         }
         peer->len += (size_t)n;
-        complete(peer);
+        if (rig->coap != NULL)
+            complete_coap(peer);
+        else
+            complete(peer);
         if (rig->peers[index] == NULL)
             return;
     }
@@ -118,7 +138,8 @@ static int rig_connect(void *context, const struct address *address)
         errno = ECONNREFUSED;
         return -1;
     }
-    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    int type = rig->coap != NULL ? SOCK_DGRAM : SOCK_STREAM;
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
     struct rig_peer *peer = calloc(1, sizeof *peer);
     CU_ASSERT_PTR_NOT_NULL_FATAL(peer);
     peer->rig = rig;
@@ -127,6 +148,11 @@ static int rig_connect(void *context, const struct address *address)
     peer->session = wolfSSL_new(rig->ctx);
     CU_ASSERT_PTR_NOT_NULL_FATAL(peer->session);
     wolfSSL_set_fd(peer->session, peer->fd);
+    if (rig->coap != NULL) {
+        wolfSSL_SetIOReadCtx(peer->session, peer);
+        wolfSSL_SetIOWriteCtx(peer->session, peer);
+        wolfSSL_dtls_set_using_nonblock(peer->session, 1);
+    }
     peer->readable = event_new(rig->base, peer->fd, EV_READ | EV_PERSIST, on_peer, peer);
     rig->peers[index] = peer;
     if (rig->plain_text) {
@@ -151,19 +177,82 @@ void rig_hang_up(struct rig *rig, size_t index)
     free(peer);
 }
 
+void rig_forget(struct rig *rig, size_t index)
+{
+    rig->peers[index]->forgotten = true;
+}
+
+void rig_coap(struct rig *rig, size_t index, enum coap_type type, uint8_t code, uint16_t mid,
+              const struct coap_token *token, unsigned rsc, int block2, const char *body)
+{
+    static uint8_t bytes[4096];
+    static const struct coap_token none;
+    struct coap_list list = {0};
+    struct coap_writer writer;
+    coap_begin(&writer, bytes, sizeof bytes, type, code, mid, token == NULL ? &none : token);
+    if (rsc > 0)
+        coap_list_add_uint(&list, numbering_rows[ONEM2M_RSC].number[NUMBERING_CURRENT], rsc);
+    if (block2 >= 0)
+        coap_list_add_uint(&list, COAP_BLOCK2, (uint32_t)block2);
+    coap_list_write(&list, &writer);
+    coap_add_payload(&writer, slice_text(body));
+    int len = coap_end(&writer);
+    CU_ASSERT_TRUE_FATAL(len > 0);
+    CU_ASSERT_EQUAL(wolfSSL_write(rig->peers[index]->session, bytes, len), len);
+}
+
 void rig_answer(struct rig *rig, size_t index, const char *answer)
 {
     CU_ASSERT_EQUAL(wolfSSL_write(rig->peers[index]->session, answer, (int)strlen(answer)), (int)strlen(answer));
 }
 
+static int receive_datagram(WOLFSSL *session, char *buffer, int size, void *context)
+{
+    (void)session;
+    ssize_t n = recv(((struct rig_peer *)context)->fd, buffer, (size_t)size, MSG_DONTWAIT);
+    return n > 0 ? (int)n : WOLFSSL_CBIO_ERR_WANT_READ;
+}
+
+static int transmit_datagram(WOLFSSL *session, char *buffer, int size, void *context)
+{
+    (void)session;
+    (void)send(((struct rig_peer *)context)->fd, buffer, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return size;
+}
+
+static int make_cookie(WOLFSSL *session, unsigned char *cookie, int size, void *context)
+{
+    (void)session;
+    (void)context;
+    memset(cookie, 'c', (size_t)size);
+    return size;
+}
+
+static void set_up(struct rig *rig, enum rig_proof proof, WOLFSSL_METHOD *method, const char *suites);
+
 void rig_open(struct rig *rig, rig_script *script, enum rig_proof proof, bool tls13, const char *suites)
 {
     memset(rig, 0, sizeof *rig);
+    rig->script = script;
+    set_up(rig, proof, tls13 ? wolfTLSv1_3_server_method() : wolfTLSv1_2_server_method(), suites);
+}
+
+void rig_open_dtls(struct rig *rig, rig_coap_script *script, enum rig_proof proof, bool dtls13, const char *suites)
+{
+    memset(rig, 0, sizeof *rig);
+    rig->coap = script;
+    set_up(rig, proof, dtls13 ? wolfDTLSv1_3_server_method() : wolfDTLSv1_2_server_method(), suites);
+    wolfSSL_CTX_SetIORecv(rig->ctx, receive_datagram);
+    wolfSSL_CTX_SetIOSend(rig->ctx, transmit_datagram);
+    wolfSSL_CTX_SetGenCookie(rig->ctx, make_cookie);
+}
+
+static void set_up(struct rig *rig, enum rig_proof proof, WOLFSSL_METHOD *method, const char *suites)
+{
     (void)signal(SIGPIPE, SIG_IGN); // the library writes to connections that the client has left
     (void)wolfSSL_Init();
     rig->base = event_base_new();
-    rig->script = script;
-    rig->ctx = wolfSSL_CTX_new(tls13 ? wolfTLSv1_3_server_method() : wolfTLSv1_2_server_method());
+    rig->ctx = wolfSSL_CTX_new(method);
     CU_ASSERT_PTR_NOT_NULL_FATAL(rig->ctx);
     if (suites != NULL)
         CU_ASSERT_EQUAL(wolfSSL_CTX_set_cipher_list(rig->ctx, suites), WOLFSSL_SUCCESS);

@@ -435,9 +435,6 @@ static void wrong(const struct tef_client_settings *settings, const char *text)
 static void wrong_settings(void)
 {
     struct tef_client_settings settings = rig_settings(RIG_PSK);
-    settings.binding = TEF_COAP;
-    wrong(&settings, "binding coap is not supported");
-    settings = rig_settings(RIG_PSK);
     settings.client_id = "//sp/a\r\nb";
     wrong(&settings, "the client's ID is none");
     settings = rig_settings(RIG_PSK);
