@@ -225,9 +225,11 @@ static size_t coap_answer(const uint8_t *in, size_t len, uint8_t *out)
         used += id_len;
         last = 283;
     }
-    used += option_delta(out + used, 307 - last, 2);
-    out[used++] = 2000 >> 8;
-    out[used++] = 2000 & 0xff;
+    if (id != NULL) { // else it is no primitive, and its sender may not know our options
+        used += option_delta(out + used, 307 - last, 2);
+        out[used++] = 2000 >> 8;
+        out[used++] = 2000 & 0xff;
+    }
     out[used++] = 0xff;
     memcpy(out + used, content, content_len);
     return used + content_len;

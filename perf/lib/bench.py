@@ -106,7 +106,8 @@ class Bench:
         self.folder = tempfile.mkdtemp(prefix="sagate-perf-")
         os.chmod(self.folder, 0o755)
         self.processes = []
-        self.key = os.urandom(16).hex()
+        self.key_text = os.urandom(8).hex()  # some peers take keys as text only
+        self.key = self.key_text.encode().hex()
         self.cores = sorted(os.sched_getaffinity(0))
         self.next_port = args.ports
         self.supervisor = self.metrics_port = None

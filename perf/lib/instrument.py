@@ -2,18 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import os
 import re
-import statistics
 import subprocess
 import time
 
 import figures
 import https as over_https
 import peers
-from bench import PATH
-
+from bench import PATH, Refused, Server, cpu_seconds
 
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-BLOCKS = 4000  # that libcoap's client asks for one after the other
+BLOCKS = 2000  # that libcoap's client asks for one after the other, for each second of the other runs
 
 
 def wrk_result(text):
@@ -32,11 +30,15 @@ def wrk(bench, server):
     headers = ["X-M2M-Origin: Cperf0", "X-M2M-RI: 1", "X-M2M-RVI: 3", "Accept: application/json"]
     command = ["wrk", "-t", "1", "-c", str(bench.args.connections), "-d", f"{bench.args.seconds}s", "--latency"]
     command += [word for header in headers for word in ("-H", header)]
+    cpu = cpu_seconds(server.pids)
     done = subprocess.run(command + [f"https://127.0.0.1:{server.port}{PATH}"], capture_output=True, text=True, check=False,
                           preexec_fn=lambda: os.sched_setaffinity(0, {core}))
     if done.returncode != 0:
         raise SystemExit("perf: wrk: " + done.stderr.strip())
-    return wrk_result(done.stdout)
+    found = wrk_result(done.stdout)
+    found["server_cpu"] = cpu_seconds(server.pids) - cpu
+    found["per_core"] = found["requests"] / max(found["server_cpu"], 0.01)
+    return found
 
 
 def beside_wrk(bench, name, server, what):
@@ -44,40 +46,62 @@ def beside_wrk(bench, name, server, what):
     runs = over_https.alternate(bench, {
         "wrk": lambda: wrk(bench, server),
         "load": lambda: bench.load(server, over_https.THEIRS, refused=True)})
-    return figures.ratios_of(name, "HTTPS requests per second, by wrk", [r["per_second"] for r in runs["wrk"]],
-                             [r["per_second"] for r in runs["load"]], f"by sagate-load, {what}", raw=runs)
+    return [figures.ratios_of(name, "HTTPS requests per second, by wrk", [r["per_second"] for r in runs["wrk"]],
+                              [r["per_second"] for r in runs["load"]], f"by sagate-load, {what}", raw=runs),
+            figures.ratios_of(name + "_per_core", "HTTPS requests per CPU second of the server, by wrk",
+                              [r["per_core"] for r in runs["wrk"]], [r["per_core"] for r in runs["load"]],
+                              "by sagate-load, without the handshakes that wrk begins with")]
 
 
-def coap_client(bench, server, blocks):
-    """Seconds that libcoap's client takes for a resource of so many blocks, each a request of its own."""
-    core = bench.cores[-1]
-    command = ["coap-client-openssl", "-m", "get", "-u", "perf0@sp.example", "-k", bytes.fromhex(bench.key), "-B", "60", "-o",
-               "/dev/null", "-O", "256,Cperf0", "-O", "257,1", "-O", "271,0x03"]
-    command += ["-b", "16"] if blocks > 1 else []
-    start = time.monotonic()
-    done = subprocess.run(command + [f"coaps://127.0.0.1:{server.port}{PATH}"], capture_output=True, check=False,
+def coap_client(bench, server):
+    """libcoap's client asks for a resource in blocks, each a request of its own, one after the other."""
+    core, blocks = bench.cores[-1], bench.args.seconds * BLOCKS
+    command = ["coap-client-notls", "-m", "get", "-b", "16", "-B", str(60 * bench.args.seconds), "-o",
+               bench.path("blocks.out"), f"coap://127.0.0.1:{server.port}{PATH}"]
+    cpu, start = cpu_seconds(server.pids), time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=False,
                           preexec_fn=lambda: os.sched_setaffinity(0, {core}))
-    if done.returncode != 0:
-        raise SystemExit("perf: coap-client: " + done.stderr.decode(errors="replace").strip())
-    return time.monotonic() - start
+    seconds, cpu = time.monotonic() - start, cpu_seconds(server.pids) - cpu
+    # Blocks of 16 bytes: the size of what came tells how many requests were answered.
+    size = os.path.getsize(bench.path("blocks.out")) if os.path.exists(bench.path("blocks.out")) else 0
+    if done.returncode != 0 or size != blocks * 16:
+        raise Refused(f"libcoap's client got {size} of {blocks * 16} bytes: {(done.stdout + done.stderr).strip()[-200:]}")
+    return {"requests": blocks, "seconds": seconds, "server_cpu": cpu, "per_core": blocks / cpu,
+            "per_second": blocks / seconds}
 
 
 def beside_coap_client(bench, args):
-    """Time of one request of a single device in a closed loop."""
-    raise NotImplementedError
+    """One device with one request under way, in clear, as libcoap's client drops answers with oneM2M's critical options."""
+    ports = dict(zip(("http", "coap"), bench.ports(2)))
+    cse = bench.start(bench.cse_command(ports, ["--blocks", str(args.seconds * BLOCKS)]), core=bench.cores[0])
+    bench.wait_tcp(ports["http"])
+    server = Server(ports["coap"], [cse.pid], ["--security", "none", "--path", PATH, "--devices", "1"])
+    runs = over_https.alternate(bench, {"client": lambda: coap_client(bench, server),
+                                        "load": lambda: bench.load(server, ["--window", "1"])})
+    client, load = runs["client"], runs["load"]
+    bench.end(cse)
+    return [figures.ratios_of("coap_client_vs_load", "CoAP requests per CPU second of the server, by libcoap's client",
+                              [r["per_core"] for r in client], [r["per_core"] for r in load], "by sagate-load", raw=runs),
+            figures.ratios_of("coap_client_rate_vs_load", "CoAP requests per second, one after the other, by libcoap's client",
+                              [r["per_second"] for r in client], [r["per_second"] for r in load],
+                              "by sagate-load; what each program itself needs is in it")]
 
 
 def instrument(bench, args):
     # The server shares its core with the CSE, so that it and not the tool is the limit.
     bench.start_cse(core=bench.cores[0])
     _, https = bench.start_sagate()
-    found, notes = [], []
+    found = []
     anonymous = over_https.without_identity(https)
     for name, server, peer, what in (
             ("wrk_vs_load", lambda: anonymous, "wrk", "sagate, devices without identity, which it refuses by itself"),
             ("wrk_vs_load_haproxy", lambda: peers.start_haproxy(bench), "haproxy", "HAProxy and the CSE")):
         if "wrk" in bench.peers and peer in bench.peers:
-            found.append(beside_wrk(bench, name, server(), what))
+            found += beside_wrk(bench, name, server(), what)
         elif bench.peers.shown("wrk") and bench.peers.shown(peer):
             found.append(figures.absent(name, "HTTPS requests per second, by wrk"))
-    return found, notes
+    if "coap-client" in bench.peers:
+        found += beside_coap_client(bench, args)
+    elif bench.peers.shown("coap-client"):
+        found.append(figures.absent("coap_client_vs_load", "CoAP requests per CPU second of the server"))
+    return found, ["coap_client: the server is sagate-perf-cse, in clear; wrk: the server and the CSE share a core"]

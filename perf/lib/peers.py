@@ -6,9 +6,9 @@ import time
 from bench import CIPHERS, PATH, Server
 
 # What has to be installed, and the package that brings it.
-PROGRAMS = {"haproxy": ("haproxy", "haproxy"), "nginx": ("nginx", "nginx-light"), "stunnel": ("stunnel4", "stunnel4"),
+PROGRAMS = {"haproxy": ("haproxy", "haproxy"), "nginx": ("nginx", "nginx"), "stunnel": ("stunnel4", "stunnel4"),
             "libcoap": ("coap-server-openssl", "libcoap3-bin"), "libcoap-proxy": ("coap-server-openssl", "libcoap3-bin"),
-            "openssl": ("openssl", "openssl"), "wrk": ("wrk", "wrk"), "coap-client": ("coap-client-openssl", "libcoap3-bin")}
+            "openssl": ("openssl", "openssl"), "wrk": ("wrk", "wrk"), "coap-client": ("coap-client-notls", "libcoap3-bin")}
 # Why a peer cannot do what is asked of it, where that is worth a word.
 CANNOT = {"libcoap-proxy": "coap-server -P forwards only what has a Proxy-Uri or Proxy-Scheme option, which a primitive does "
                            "not have (TS-0008 6.2.2.2)",
