@@ -4,22 +4,27 @@
 #define SAGATE_PERF_LOAD_H
 
 #include "common/address.h"
+#include "perf/latency.h"
+#include "perf/request.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdnoreturn.h>
 
-enum { LOAD_REQUEST_MAX = 2048, LOAD_TEXT_MAX = 256, LOAD_KEY_MAX = 64 };
+enum { LOAD_TEXT_MAX = 256, LOAD_KEY_MAX = 64 };
 
 enum load_mode {
-    LOAD_REQUESTS,  // each device has one request under way, for a time
+    LOAD_REQUESTS,  // each device has one request under way, or requests come at a rate, for a time
     LOAD_HANDSHAKE, // as many handshakes as go, for a time
     LOAD_IDLE,      // all devices establish, then some of them send a request
     LOAD_HOLD,      // all devices establish, then orders come on standard input
+    LOAD_FLOOD,     // datagrams that lead to nothing
 };
 
 enum load_security { LOAD_NONE, LOAD_DTLS12, LOAD_DTLS13, LOAD_TLS12, LOAD_TLS13 };
+
+enum load_flood { FLOOD_HELLO, FLOOD_GARBAGE, FLOOD_RECORD, FLOOD_COOKIE };
 
 // A line of a file of credentials: one device's.
 struct load_credential {
@@ -50,6 +55,13 @@ struct load_options {
     unsigned cid_bytes;                      // of the Connection ID that the server is to use; 0: none
     unsigned devices, window, sample, tries; // window: handshakes or requests in progress
     unsigned seconds, warm_up;
+    unsigned rate;  // open loop: requests per second over all devices; 0: closed
+    unsigned think; // closed loop: milliseconds between an answer and the next request, in the mean; 0: none
+    struct request_mix mix;
+    unsigned payload;       // bytes of the content of a create
+    unsigned rebind, churn; // seconds in the mean; 0: never
+    enum load_flood flood;
+    bool histogram, progress, resume;
 };
 
 struct load_counters {
@@ -62,14 +74,28 @@ struct load_counters {
     uint64_t errors;        // malformed answers, records that do not open, alerts
     uint64_t nonce_repeats; // records whose epoch and sequence number had come before in the association
     uint64_t nonce_unknown; // so far behind the newest that nobody can tell
+    uint64_t rebound;       // devices that went on from another endpoint
+    uint64_t churned;       // associations that were ended, to be made anew
+    uint64_t resumed;       // of the handshakes: with a ticket
+    uint64_t operations[REQUEST_OPERATIONS]; // of the requests
 };
 
 extern struct load_counters load_counters;
+extern struct latency load_latency; // of answers, or of handshakes in their mode
+extern struct latency load_late;    // open loop: how late requests went by the generator's own fault
 
 noreturn void load_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 double load_cpu_seconds(void);
-// One line of JSON with all counters; `event` is its first member, `more` (may be NULL) is put behind it.
-void load_report(const char *event, double seconds, double cpu, const char *more);
+// One line of JSON with all counters; `event` is its first member, `more` (may be NULL) is put behind it. `waited`:
+// requests of an open loop that found no device.
+struct load_report {
+    const char *event, *more;
+    double seconds, cpu;
+    uint64_t waited;
+};
+void load_report(const struct load_options *options, const struct load_report *report);
+// Begins to count anew.
+void load_clear(void);
 
 // options.c: 0, or -1 after a usage message.
 int load_options_parse(int argc, char **argv, struct load_options *options);
@@ -83,28 +109,9 @@ void load_credentials_free(struct load_options *options);
 // Digits in pairs; what does not fit is left out. The number of bytes.
 unsigned load_key_of(const char *hex, uint8_t key[LOAD_KEY_MAX]);
 
-// Writes one request; the length. `number` makes message id, token and request identifier unique. `from`: may be NULL.
-size_t load_request_coap(const char *path, const char *from, uint32_t number, uint8_t out[LOAD_REQUEST_MAX]);
-size_t load_request_http(const char *path, const char *from, const char *host, uint32_t number,
-                         uint8_t out[LOAD_REQUEST_MAX]);
-
-enum load_answer { LOAD_MORE, LOAD_OK, LOAD_REFUSED, LOAD_MALFORMED };
-
-// Judges an answer. CoAP: one datagram; LOAD_MORE for an empty acknowledgement or another request's answer; a separate
-// confirmable answer sets *acknowledge and the 4 bytes to send. HTTP: everything received so far for this request;
-// *used is the length of the answer when it is whole.
-enum load_answer load_answer_coap(const uint8_t *data, size_t len, uint32_t number, bool *acknowledge,
-                                  uint8_t acknowledgement[4]);
-enum load_answer load_answer_http(const uint8_t *data, size_t len, size_t *used);
-
-// latency.c: one histogram of answer times, logarithmic, about 0.5 % wide.
-void latency_add(uint64_t us);
-void latency_clear(void);
-double latency_percentile(double part);
-
-// stream.c: HTTP over TLS, requests or handshakes; prints its result.
-void stream_run(const struct load_options *options);
-// tasks.c: CoAP over DTLS or plain UDP, every mode; prints its result.
-void fleet_run(const struct load_options *options);
+// tasks.c: CoAP over DTLS or plain UDP, HTTP over TLS, every mode but floods; prints its result.
+void tasks_run(const struct load_options *options);
+// flood.c: prints its result.
+void flood_run(const struct load_options *options);
 
 #endif

@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "perf/fleet.h"
 #include "perf/net.h"
+#include "perf/pace.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,26 +11,73 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PROGRESS_US = 5000000, MORE_MAX = 512 };
+enum { PROGRESS_US = 5000000, SECOND_US = 1000000, MORE_MAX = 512 };
 
 static const struct load_options *options;
+static size_t resident_before;
+
+static size_t resident_bytes(void)
+{
+    unsigned long size = 0;
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file != NULL) {
+        if (fscanf(file, "%lu %lu", &size, &pages) != 2) // NOLINT(cert-err34-c)
+            pages = 0;
+        (void)fclose(file);
+    }
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+// A line per second for who looks on.
+static void show_progress(void)
+{
+    static uint64_t next_us, requests, handshakes;
+    uint64_t now = clock_us();
+    if (now < next_us || !(options->progress || isatty(STDERR_FILENO) == 1))
+        return;
+    const struct load_counters *c = &load_counters;
+    uint64_t new_requests = c->requests >= requests ? c->requests - requests : c->requests;
+    uint64_t new_handshakes = c->handshakes >= handshakes ? c->handshakes - handshakes : c->handshakes;
+    if (next_us != 0)
+        (void)fprintf(
+            stderr,
+            "sagate-load: %u established, %u under way; %" PRIu64 " requests/s, %" PRIu64 " handshakes/s; p50 %" PRIu64
+            " us, p99 %" PRIu64 " us; lost %" PRIu64 ", refused %" PRIu64 ", errors %" PRIu64 "\n",
+            fleet.established, fleet.busy, new_requests, new_handshakes, latency_percentile(&load_latency, 0.5),
+            latency_percentile(&load_latency, 0.99), c->lost, c->refused, c->errors);
+    requests = c->requests;
+    handshakes = c->handshakes;
+    next_us = now + SECOND_US;
+}
+
+static bool turn(void)
+{
+    show_progress();
+    return fleet_turn();
+}
 
 static void run_for(unsigned seconds)
 {
     uint64_t end = clock_us() + seconds * 1000000ULL;
     while (clock_us() < end)
-        (void)fleet_turn();
+        (void)turn();
 }
 
 static void report(const char *event, uint64_t since_us, double cpu)
 {
     char more[MORE_MAX];
+    size_t resident = resident_bytes();
     (void)snprintf(more, sizeof more,
                    ",\"established\":%u,\"answered\":%u,\"answered_again\":%u,\"unanswered\":%u,"
-                   "\"send_failed\":%" PRIu64 ",\"at_us\":%" PRIu64,
+                   "\"send_failed\":%" PRIu64 ",\"bytes_per_device\":%zu,\"at_us\":%" PRIu64,
                    fleet.established, fleet.answered, fleet.answered_again, fleet.unanswered, net_dropped(),
-                   clock_us());
-    load_report(event, (double)(clock_us() - since_us) / 1e6, load_cpu_seconds() - cpu, more);
+                   (resident > resident_before ? resident - resident_before : 0) / fleet.count, clock_us());
+    load_report(options, &(struct load_report){.event = event,
+                                               .more = more,
+                                               .seconds = (double)(clock_us() - since_us) / 1e6,
+                                               .cpu = load_cpu_seconds() - cpu,
+                                               .waited = pace_waited()});
 }
 
 // Until all is done: establishing, or a sample.
@@ -39,23 +87,33 @@ static void run_out(const char *event)
     uint64_t progress = start + PROGRESS_US;
     double cpu = load_cpu_seconds();
     while (!fleet_done()) {
-        (void)fleet_turn();
+        (void)turn();
         if (clock_us() < progress)
             continue;
         progress += PROGRESS_US;
         (void)fprintf(stderr, "sagate-load: %u of %u established, %u + %u answered\n", fleet.established, fleet.count,
                       fleet.answered, fleet.answered_again);
     }
-    report(event, start, cpu);
+    if (event != NULL)
+        report(event, start, cpu);
+}
+
+static bool is_paced(void)
+{
+    return options->rate > 0 || options->think > 0;
 }
 
 // For a time, after a warm-up. The caller takes the server's CPU time at the two lines.
 static void run_measured(enum fleet_task task)
 {
+    if (task == FLEET_PACED) {
+        fleet_begin(FLEET_ESTABLISH, options->window);
+        run_out(NULL);
+    }
     fleet_begin(task, options->window);
     run_for(options->warm_up);
-    load_counters = (struct load_counters){0};
-    latency_clear();
+    load_clear();
+    (void)pace_waited();
     printf("{\"event\":\"begin\"}\n");
     (void)fflush(stdout);
     double cpu = load_cpu_seconds();
@@ -74,7 +132,7 @@ static void sample(uint32_t size, uint32_t window, unsigned tries)
 {
     fleet.tries = tries;
     fleet_draw(size);
-    latency_clear();
+    latency_clear(&load_latency);
     fleet_begin(FLEET_SAMPLE, window);
     run_out("sampled");
     fleet.tries = options->tries;
@@ -92,10 +150,11 @@ static void probed(void)
 static void measure(void)
 {
     static uint64_t since_us;
-    report("measured", since_us != 0 ? since_us : clock_us(), 0);
+    static double cpu;
+    report("measured", since_us != 0 ? since_us : clock_us(), cpu > 0 ? cpu : load_cpu_seconds());
     since_us = clock_us();
-    load_counters = (struct load_counters){0};
-    latency_clear();
+    cpu = load_cpu_seconds();
+    load_clear();
 }
 
 // One order. False: the last one.
@@ -105,7 +164,7 @@ static bool obey(const char *order)
     unsigned window;
     unsigned tries;
     if (strcmp(order, "load") == 0) {
-        fleet_begin(FLEET_REQUESTS, options->window);
+        fleet_begin(is_paced() ? FLEET_PACED : FLEET_REQUESTS, options->window);
         report("loading", clock_us(), load_cpu_seconds());
     } else if (strcmp(order, "rest") == 0) {
         fleet_begin(FLEET_REST, 0);
@@ -115,7 +174,7 @@ static bool obey(const char *order)
     } else if (sscanf(order, "probe %u", &size) == 1) { // NOLINT(cert-err34-c)
         fleet_probe(size);
         while (fleet_probing())
-            (void)fleet_turn();
+            (void)turn();
         probed();
     } else if (sscanf(order, "sample %u %u %u", &size, &window, &tries) == 3) { // NOLINT(cert-err34-c)
         sample(size, window, tries);
@@ -131,7 +190,7 @@ static void hold(void)
     size_t used = 0;
     net_watch(STDIN_FILENO);
     for (;;) {
-        while (!fleet_turn()) {
+        while (!turn()) {
         }
         ssize_t got = read(STDIN_FILENO, line + used, sizeof line - 1 - used);
         if (got <= 0)
@@ -148,13 +207,14 @@ static void hold(void)
     }
 }
 
-void fleet_run(const struct load_options *given)
+void tasks_run(const struct load_options *given)
 {
     options = given;
+    resident_before = resident_bytes();
     fleet_open(options);
     switch (options->mode) {
     case LOAD_REQUESTS:
-        run_measured(FLEET_REQUESTS);
+        run_measured(is_paced() ? FLEET_PACED : FLEET_REQUESTS);
         break;
     case LOAD_HANDSHAKE:
         run_measured(FLEET_HANDSHAKES);
@@ -169,7 +229,7 @@ void fleet_run(const struct load_options *given)
     default:
         establish();
         hold();
-        report("end", clock_us(), 0);
+        report("end", clock_us(), load_cpu_seconds());
         break;
     }
 }
