@@ -1,5 +1,6 @@
-// sagate-perf-cse: stands in for a CSE in measurements. Answers every HTTP or CoAP request at once, or after a fixed
-// delay, with the same small content, so that what is measured is the gateway in front of it. It judges nothing.
+// sagate-perf-cse: stands in for a CSE in measurements. Answers every HTTP or CoAP request at once, or after a
+// fixed delay, with a small content, so that what is measured is the gateway in front of it. It judges nothing, but
+// takes what is created, also in blocks.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/address.h"
 #include "common/clock.h"
@@ -16,9 +17,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { CLIENTS_MAX = 4096, BUFFER = 16 * 1024, EVENTS = 256, BATCH = 64, DATAGRAM = 2048, LATE_MAX = 16384 };
+enum { CLIENTS_MAX = 4096, BUFFER = 80 * 1024, EVENTS = 256, BATCH = 64, DATAGRAM = 2048, LATE_MAX = 16384 };
 
 static const char content[] = "{\"m2m:cin\":{\"ty\":4,\"rn\":\"latest\",\"con\":\"21.5\"}}";
+static const char found[] = "{\"m2m:uril\":[\"cse-in/ae/cnt\",\"cse-in/ae/cnt/latest\"]}";
 
 struct client {
     size_t used;
@@ -28,7 +30,7 @@ struct client {
 static struct client *clients[CLIENTS_MAX]; // by descriptor
 static int epoll;
 static unsigned delay_ms; // that every answer waits
-static unsigned blocks;   // Block2 (RFC 7959): how many a resource has for who asks for one
+static unsigned blocks;   // how many a resource has for who asks for one (Block2, RFC 7959)
 
 // Answers that wait. All wait equally long, so the first is always the next.
 struct late {
@@ -91,23 +93,30 @@ static int listen_on(const char *text, int type)
     return fd;
 }
 
+// A header field's value in a head, or NULL. `name` is in lower case, with the line break before it and the colon.
+static const char *http_field(const char *head, size_t head_len, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i + len < head_len; i++) {
+        if (head[i] == '\r' && strncasecmp(head + i, name, len) == 0)
+            return head + i + len;
+    }
+    return NULL;
+}
+
 // Copies the request identifier into the answer; the rest of the head is constant.
 static size_t http_answer(const char *head, size_t head_len, char *out, size_t cap)
 {
-    static const char name[] = "\r\nx-m2m-ri: ";
-    const char *id = "";
-    size_t id_len = 0;
-    for (size_t i = 0; i + sizeof name - 1 < head_len; i++) {
-        if (head[i] == '\r' && strncasecmp(head + i, name, sizeof name - 1) == 0) {
-            id = head + i + sizeof name - 1;
-            id_len = strcspn(id, "\r");
-            break;
-        }
-    }
+    const char *id = http_field(head, head_len, "\r\nx-m2m-ri: ");
+    const char *type = head[0] == 'P' ? http_field(head, head_len, "\r\ncontent-type:") : NULL;
+    bool creates = type != NULL && memmem(type, strcspn(type, "\r"), "ty=", 3) != NULL;
+    bool discovers = head[0] == 'G' && memmem(head, strcspn(head, "\r"), "fu=1", 4) != NULL;
+    const char *body = discovers ? found : content;
     int len = snprintf(out, cap,
-                       "HTTP/1.1 200 OK\r\nX-M2M-RSC: 2000\r\nX-M2M-RI: %.*s\r\nX-M2M-RVI: 3\r\n"
+                       "HTTP/1.1 %s\r\nX-M2M-RSC: %s\r\nX-M2M-RI: %.*s\r\nX-M2M-RVI: 3\r\n"
                        "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                       (int)id_len, id, sizeof content - 1, content);
+                       creates ? "201 Created" : "200 OK", creates ? "2001" : "2000",
+                       id != NULL ? (int)strcspn(id, "\r") : 0, id != NULL ? id : "", strlen(body), body);
     return len < 0 ? 0 : (size_t)len;
 }
 
@@ -127,13 +136,17 @@ static void http_input(int fd)
     while ((end = strstr(client->buffer, "\r\n\r\n")) != NULL) {
         char answer[1024];
         size_t head = (size_t)(end - client->buffer) + 4;
+        const char *length = client->buffer[0] == 'P' ? http_field(client->buffer, head, "\r\ncontent-length:") : NULL;
+        size_t whole = head + (length != NULL ? strtoul(length, NULL, 10) : 0);
+        if (client->used < whole)
+            return;
         size_t len = http_answer(client->buffer, head, answer, sizeof answer);
         if (!put_off(fd, NULL, 0, answer, len) && send(fd, answer, len, MSG_NOSIGNAL) != (ssize_t)len) {
             close(fd);
             return;
         }
-        memmove(client->buffer, client->buffer + head, client->used - head + 1);
-        client->used -= head;
+        memmove(client->buffer, client->buffer + whole, client->used - whole + 1);
+        client->used -= whole;
     }
 }
 
@@ -153,86 +166,119 @@ static void accept_all(int listener)
     }
 }
 
-// The head of an option whose number is so much (13 or more) above the one before it, and whose value is short.
-static size_t option_delta(uint8_t *out, unsigned delta, size_t len)
+// What a CoAP request has that its answer depends on.
+struct asked {
+    const uint8_t *id;     // RQI (283),
+    size_t id_len;         // at most 12 bytes are given back
+    bool creates;          // TY (267) is there
+    bool discovers;        // Uri-Query is there
+    const uint8_t *wanted; // Block2,
+    size_t wanted_len;     // at most 3 bytes
+    const uint8_t *block;  // Block1,
+    size_t block_len;      // at most 3 bytes
+};
+
+static void note_option(struct asked *asked, unsigned number, const uint8_t *value, size_t len)
 {
-    if (delta < 269) {
-        out[0] = (uint8_t)(0xd0 | len);
-        out[1] = (uint8_t)(delta - 13);
-        return 2;
+    if (number == 283) {
+        asked->id = value;
+        asked->id_len = len;
+    } else if (number == 267) {
+        asked->creates = true;
+    } else if (number == 15) {
+        asked->discovers = true;
+    } else if (number == 23 && len <= 3) {
+        asked->wanted = value;
+        asked->wanted_len = len;
+    } else if (number == 27 && len >= 1 && len <= 3) {
+        asked->block = value;
+        asked->block_len = len;
     }
-    out[0] = (uint8_t)(0xe0 | len);
-    out[1] = (uint8_t)((delta - 269) >> 8);
-    out[2] = (uint8_t)(delta - 269);
-    return 3;
 }
 
-// A piggybacked 2.05 with the request's token, its RQI option (283) and RSC 2000 (307); one block (option 23) of it
-// where one was asked for.
-static size_t coap_answer(const uint8_t *in, size_t len, uint8_t *out)
+static struct asked read_options(const uint8_t *in, size_t len)
 {
-    size_t token = in[0] & 0x0fU;
-    size_t at = 4 + token;
+    struct asked asked = {.id = NULL};
+    size_t at = 4 + (in[0] & 0x0fU);
     unsigned number = 0;
-    const uint8_t *id = NULL;
-    size_t id_len = 0;
-    bool block = false;
-    uint32_t block_value = 0;
     while (at < len && in[at] != 0xff) {
         unsigned delta = in[at] >> 4;
         size_t size = in[at] & 0x0fU;
         at++;
-        if (delta == 13)
+        if (delta == 13) {
             delta = 13U + in[at++];
-        else if (delta == 14) {
+        } else if (delta == 14) {
             delta = 269U + ((unsigned)in[at] << 8 | in[at + 1]);
             at += 2;
         }
         if (size == 13)
             size = 13U + in[at++];
         number += delta;
-        if (number == 283) {
-            id = in + at;
-            id_len = size;
-        } else if (number == 23 && blocks > 0 && at + size <= len) {
-            block = true;
-            for (size_t i = 0; i < size; i++)
-                block_value = block_value << 8 | in[at + i];
-        }
+        if (at + size <= len)
+            note_option(&asked, number, in + at, size);
         at += size;
     }
+    return asked;
+}
+
+// An option of at most 12 bytes.
+static size_t put_option(uint8_t *out, unsigned *last, unsigned number, const void *value, size_t len)
+{
+    unsigned delta = number - *last;
+    size_t used = 1;
+    *last = number;
+    out[0] = (uint8_t)((delta < 13 ? delta : delta < 269 ? 13U : 14U) << 4 | len);
+    if (delta >= 269) {
+        out[used++] = (uint8_t)((delta - 269) >> 8);
+        out[used++] = (uint8_t)(delta - 269);
+    } else if (delta >= 13) {
+        out[used++] = (uint8_t)(delta - 13);
+    }
+    memcpy(out + used, value, len);
+    return used + len;
+}
+
+// Block2: the one that was asked for, of the smallest size whatever size that was.
+static size_t put_block(uint8_t *out, unsigned *last, const struct asked *asked)
+{
+    uint32_t value = 0;
+    for (size_t i = 0; i < asked->wanted_len; i++)
+        value = value << 8 | asked->wanted[i];
+    value = (value & ~15U) | ((value >> 4) + 1 < blocks ? 8U : 0U);
+    return put_option(out, last, 23, (uint8_t[]){(uint8_t)(value >> 16), (uint8_t)(value >> 8), (uint8_t)value}, 3);
+}
+
+// Piggybacked, with the request's token, its RQI and RSC (307); 2.31 to all but the last block.
+static size_t coap_answer(const uint8_t *in, size_t len, uint8_t *out)
+{
+    enum { BLOCK = 16, CREATED = 0x41, CONTENT = 0x45, CONTINUE = 0x5f, MORE = 8, JSON = 50 };
+    struct asked asked = read_options(in, len);
+    size_t token = in[0] & 0x0fU;
+    unsigned last = 0;
+    bool goes_on = asked.block != NULL && (asked.block[asked.block_len - 1] & MORE) != 0;
+    uint8_t rsc[] = {2000 >> 8, (uint8_t)(2000 + (asked.creates ? 1 : 0))};
     memcpy(out, in, 4 + token);
     out[0] = (uint8_t)(0x60 | token);
-    out[1] = 0x45;
+    out[1] = goes_on ? CONTINUE : asked.creates ? CREATED : CONTENT;
     size_t used = 4 + token;
-    out[used++] = 0xc1; // Content-Format 50
-    out[used++] = 50;
-    unsigned last = 12;
-    size_t content_len = sizeof content - 1;
-    if (block) {
-        uint32_t number_of = block_value >> 4;
-        content_len = 16; // blocks of the smallest size, whatever was asked for
-        block_value = number_of << 4 | (number_of + 1 < blocks ? 8U : 0U);
-        out[used++] = 0xb3; // Block2
-        out[used++] = (uint8_t)(block_value >> 16);
-        out[used++] = (uint8_t)(block_value >> 8);
-        out[used++] = (uint8_t)block_value;
-        last = 23;
-    }
-    if (id != NULL && id_len < 13) {
-        used += option_delta(out + used, 283 - last, id_len);
-        memcpy(out + used, id, id_len);
-        used += id_len;
-        last = 283;
-    }
-    if (id != NULL) { // else it is no primitive, and its sender may not know our options
-        used += option_delta(out + used, 307 - last, 2);
-        out[used++] = 2000 >> 8;
-        out[used++] = 2000 & 0xff;
-    }
+    if (!goes_on)
+        used += put_option(out + used, &last, 12, (uint8_t[]){JSON}, 1);
+    bool in_blocks = asked.wanted != NULL && blocks > 0;
+    if (in_blocks)
+        used += put_block(out + used, &last, &asked);
+    if (asked.block != NULL)
+        used += put_option(out + used, &last, 27, asked.block, asked.block_len);
+    if (goes_on)
+        return used;
+    if (asked.id != NULL && asked.id_len < 13)
+        used += put_option(out + used, &last, 283, asked.id, asked.id_len);
+    if (asked.id != NULL) // else it is no primitive, and its sender may not know our options
+        used += put_option(out + used, &last, 307, rsc, sizeof rsc);
     out[used++] = 0xff;
-    memcpy(out + used, content, content_len);
-    return used + content_len;
+    const char *body = asked.discovers ? found : content;
+    size_t body_len = in_blocks ? BLOCK : asked.discovers ? sizeof found - 1 : sizeof content - 1;
+    memcpy(out + used, body, body_len);
+    return used + body_len;
 }
 
 // What came at once is answered at once, so that the CSE costs the load generator's core little.
@@ -285,13 +331,13 @@ static void coap_input(int fd)
 
 int main(int argc, char **argv)
 {
-    for (; argc > 3 && argv[1][0] == '-'; argc -= 2, argv += 2) {
+    for (; argc > 3; argc -= 2, argv += 2) {
         if (strcmp(argv[1], "--delay-ms") == 0)
             delay_ms = (unsigned)strtoul(argv[2], NULL, 10);
         else if (strcmp(argv[1], "--blocks") == 0)
             blocks = (unsigned)strtoul(argv[2], NULL, 10);
         else
-            argc = 0;
+            break;
     }
     if (argc != 3) {
         (void)fprintf(stderr,

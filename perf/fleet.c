@@ -6,8 +6,8 @@
 #include "perf/net.h"
 #include "perf/pace.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 
 enum {
@@ -94,11 +94,11 @@ static void rest(struct device *device)
 
 // --- requests ----------------------------------------------------------------------------------------------------
 
-static struct request request_of(const struct device *device, const char *from)
+static struct request request_of(const struct device *device, const char *path, const char *from)
 {
     const struct fleet_slot *slot = slot_of(device);
     return (struct request){.operation = (enum request_operation)slot->operation,
-                            .path = fleet.options->path,
+                            .path = path,
                             .from = from,
                             .host = fleet.options->target_text,
                             .id = slot->id,
@@ -111,11 +111,14 @@ static void send_request(struct device *device)
 {
     static uint8_t bytes[REQUEST_HTTP_MAX];
     char from[LOAD_TEXT_MAX];
+    char path[LOAD_TEXT_MAX];
     const struct load_options *options = fleet.options;
     struct fleet_slot *slot = slot_of(device);
+    uint32_t number = device_index(device) % options->identities;
+    load_text(options->path, number, path);
     if (options->from != NULL)
-        load_text(options->from, device_index(device) % options->identities, from);
-    struct request request = request_of(device, options->from != NULL ? from : NULL);
+        load_text(options->from, number, from);
+    struct request request = request_of(device, path, options->from != NULL ? from : NULL);
     size_t len = device_is_stream() ? request_write_http(&request, bytes) : request_write_coap(&request, bytes);
     if (len == 0)
         load_fail("a request does not fit: shorter --path or --from");
@@ -442,9 +445,14 @@ static void settle(struct device *device, bool answered)
 
 static void count_answer(const struct device *device, enum request_answer answer)
 {
+    static bool said;
     const struct fleet_slot *slot = slot_of(device);
     if (slot->probe)
         return;
+    if (answer == REQUEST_REFUSED && !said)
+        (void)fprintf(stderr, "sagate-load: a %s was refused: %u\n", request_operation_names[slot->operation],
+                      slot->reader.status);
+    said = said || answer == REQUEST_REFUSED;
     if (fleet.task == FLEET_SAMPLE) {
         uint32_t *counter = slot->attempts > 0 ? &fleet.answered_again : &fleet.answered;
         (*(answer == REQUEST_OK ? counter : &fleet.unanswered))++;
@@ -463,7 +471,7 @@ static enum request_answer judge(struct device *device, const uint8_t *data, siz
     uint8_t acknowledgement[4];
     if (device_is_stream())
         return slot != NULL ? request_read_http(&slot->reader, data, len) : REQUEST_MORE;
-    struct request request = slot != NULL ? request_of(device, NULL) : none;
+    struct request request = slot != NULL ? request_of(device, "", NULL) : none;
     enum request_answer answer = request_judge_coap(&request, data, len, &acknowledge, acknowledgement);
     if (acknowledge)
         device_send(device, acknowledgement, sizeof acknowledgement);
@@ -471,6 +479,7 @@ static enum request_answer judge(struct device *device, const uint8_t *data, siz
         return REQUEST_MORE;
     slot->offset = request.offset;
     slot->block = request.block;
+    slot->reader.status = request.status;
     return answer;
 }
 

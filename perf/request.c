@@ -19,6 +19,7 @@ enum {
     FORMAT_JSON = 50,
     BLOCK_EXPONENT = 6,
     BLOCK_MORE = 8,
+    DETAIL = 0x1f, // of a CoAP code
     READER_HEAD_MAX = 16384,
 };
 
@@ -202,6 +203,7 @@ enum request_answer request_judge_coap(struct request *request, const uint8_t *d
     }
     if (!coap_token_equal(&message.token, &token))
         return REQUEST_MORE;
+    request->status = coap_class(message.code) * 100 + (message.code & DETAIL);
     return coap_class(message.code) == 2 ? judge_blocks(request, &message) : REQUEST_REFUSED;
 }
 
@@ -285,7 +287,7 @@ enum request_answer request_read_http(struct request_reader *reader, const uint8
         if (head_len <= STATUS_AT)
             return REQUEST_MALFORMED;
         reader->in_body = true;
-        reader->refused = head[STATUS_AT] != '2';
+        reader->status = (unsigned)strtoul(head + STATUS_AT, NULL, 10);
         reader->body_left = length_of(head, head_len);
         body = have - head_len;
     }
@@ -293,7 +295,8 @@ enum request_answer request_read_http(struct request_reader *reader, const uint8
         reader->body_left -= body;
         return REQUEST_MORE;
     }
-    enum request_answer answer = reader->refused ? REQUEST_REFUSED : REQUEST_OK;
+    unsigned status = reader->status;
     request_reader_reset(reader);
-    return answer;
+    reader->status = status;
+    return status / 100 == 2 ? REQUEST_OK : REQUEST_REFUSED;
 }

@@ -43,6 +43,7 @@ struct request {
     uint32_t message; // message ID and token
     uint32_t offset;  // bytes of the content that were sent before, in blocks
     uint32_t block;   // of the answer
+    unsigned status;
 };
 
 // The length; 0: it does not fit.
@@ -60,17 +61,18 @@ enum request_answer {
 
 // Judges one CoAP message: REQUEST_MORE for an empty acknowledgement or another message's answer; a separate
 // confirmable answer sets *acknowledge and the 4 bytes to send. REQUEST_CONTINUE moves request->offset,
-// REQUEST_NEXT_BLOCK request->block.
+// REQUEST_NEXT_BLOCK request->block. request->status is the answer's code, as "404" for 4.04.
 enum request_answer request_judge_coap(struct request *request, const uint8_t *data, size_t len, bool *acknowledge,
                                        uint8_t acknowledgement[4]);
 
-// Reads one HTTP answer, as it comes. Zero-initialised means nothing was read; back there after REQUEST_OK and
-// REQUEST_REFUSED.
+// Reads one HTTP answer, as it comes. Zero-initialised means nothing was read; back there, but for `status`, after
+// REQUEST_OK and REQUEST_REFUSED.
 struct request_reader {
     char *head; // as far as it is there
     size_t head_len;
     uint64_t body_left;
-    bool in_body, refused;
+    unsigned status;
+    bool in_body;
 };
 enum request_answer request_read_http(struct request_reader *reader, const uint8_t *data, size_t len);
 void request_reader_reset(struct request_reader *reader);
