@@ -78,7 +78,8 @@ def flood(bench, args):
 def rebind_run(bench, args, server, options, source):
     """Devices that change their addresses under load; what they measured."""
     holder = Holder(bench, server, options + ["--devices", str(args.connections), "--window", str(args.connections), "--rate",
-                                              str(args.rate), "--rebind", str(args.rebind), "--source", source])
+                                              str(args.rate), "--rebind", str(args.rebind), "--source", source,
+                                              "--tries", "2"])
     made = bench.metric("handshakes_total", 'result="ok"')
     holder.order("load")
     bench.sleep(1)

@@ -126,7 +126,10 @@ class Bench:
         return os.path.join(self.folder, name)
 
     def program(self, name):
-        return os.path.join(self.args.build, name)
+        path = os.path.join(self.args.build, name)
+        if not os.path.exists(path):
+            raise Refused(f"{path} has not been built; expected a build folder (--build DIR)")
+        return path
 
     def write(self, name, text, mode=0o644):
         with open(self.path(name), "w", encoding="ascii") as f:

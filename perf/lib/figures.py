@@ -78,11 +78,12 @@ def number(value):
 
 
 def show(figures):
-    print(f"{'figure':32} {'ours':>12} {'reference':>12} {'ratio':>8} {'spread':>7}  {'goal':16} {'met':4} reference is")
+    width = max([32] + [len(f["name"]) for f in figures])
+    print(f"{'figure':{width}} {'ours':>12} {'reference':>12} {'ratio':>8} {'spread':>7}  {'goal':16} {'met':4} reference is")
     for f in figures:
         ratio = "-" if f["ratio"] is None else f"{f['ratio']:.3f}"
         met = {None: "", True: "yes", False: "no"}[f["met"]]
-        print(f"{f['name']:32} {number(f['ours']):>12} {number(f['reference']):>12} {ratio:>8} {f['spread']:7.0%}  "
+        print(f"{f['name']:{width}} {number(f['ours']):>12} {number(f['reference']):>12} {ratio:>8} {f['spread']:7.0%}  "
               f"{f['goal'] or '':16} {met:4} {f['reference_is'] or f['unit']}")
         for side in ("ours", "reference"):
             for r in f["raw"].get(side, []):

@@ -151,6 +151,10 @@ def handshake(bench, args):
     plain = kind == "psk" and version == "1.2"
     if plain:
         start_libcoaps(bench, runs, mode)
+    if plain and "openssl" in bench.peers:
+        one = peers.start_s_server(bench)
+        # One after the other, which is how s_server takes them.
+        runs["openssl"] = lambda: bench.load(one, mode + suite_of_libcoap() + ["--window", "1"])
     try:
         results = repeat(bench, runs)
     except Refused as refused:
@@ -161,6 +165,8 @@ def handshake(bench, args):
                               "wolfSSL's server side in memory, with cookie and Connection ID")]
     if plain:
         found += beside_libcoap(bench, f"{label}_vs_libcoap", HANDSHAKE_UNIT, results, "through sockets")
+        found += beside(bench, [(f"{label}_vs_openssl", HANDSHAKE_UNIT, "sagate", "openssl",
+                                 "openssl s_server -dtls1_2, through sockets, one after the other")], results)
     return found, cid_notes(args, results["sagate"][0])
 
 
