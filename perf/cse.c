@@ -1,8 +1,9 @@
-// sagate-perf-cse: stands in for a CSE in measurements. Answers every HTTP or CoAP request at once with a small
-// content, so that what is measured is the gateway in front of it. It judges nothing, but takes what is created, also
-// in blocks.
+// sagate-perf-cse: stands in for a CSE in measurements. Answers every HTTP or CoAP request at once, or after a
+// fixed delay, with a small content, so that what is measured is the gateway in front of it. It judges nothing, but
+// takes what is created, also in blocks.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/address.h"
+#include "common/clock.h"
 #include "common/error.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { CLIENTS_MAX = 4096, BUFFER = 80 * 1024, EVENTS = 256, BATCH = 64, DATAGRAM = 2048 };
+enum { CLIENTS_MAX = 4096, BUFFER = 80 * 1024, EVENTS = 256, BATCH = 64, DATAGRAM = 2048, LATE_MAX = 16384 };
 
 static const char content[] = "{\"m2m:cin\":{\"ty\":4,\"rn\":\"latest\",\"con\":\"21.5\"}}";
 static const char found[] = "{\"m2m:uril\":[\"cse-in/ae/cnt\",\"cse-in/ae/cnt/latest\"]}";
@@ -28,6 +29,50 @@ struct client {
 
 static struct client *clients[CLIENTS_MAX]; // by descriptor
 static int epoll;
+static unsigned delay_ms; // that every answer waits
+static unsigned blocks;   // how many a resource has for who asks for one (Block2, RFC 7959)
+
+// Answers that wait. All wait equally long, so the first is always the next.
+struct late {
+    uint64_t due_us;
+    int fd;
+    struct sockaddr_storage peer;
+    socklen_t peer_len; // 0: a stream
+    size_t len;
+    uint8_t data[DATAGRAM];
+};
+
+static struct late late[LATE_MAX];
+static unsigned late_first, late_count;
+
+// True: it waits; false: answers go at once. What finds no room is lost, as in a CSE that is overrun.
+static bool put_off(int fd, const struct sockaddr_storage *peer, socklen_t peer_len, const void *data, size_t len)
+{
+    if (delay_ms == 0)
+        return false;
+    if (late_count == LATE_MAX || len == 0 || len > DATAGRAM)
+        return true;
+    struct late *answer = &late[(late_first + late_count++) % LATE_MAX];
+    *answer = (struct late){.due_us = clock_us() + delay_ms * 1000ULL, .fd = fd, .peer_len = peer_len, .len = len};
+    if (peer_len > 0)
+        answer->peer = *peer;
+    memcpy(answer->data, data, len);
+    return true;
+}
+
+// Sends what is due; milliseconds until the next is, -1: none waits.
+static int send_late(void)
+{
+    for (uint64_t now = clock_us(); late_count > 0; late_count--) {
+        const struct late *answer = &late[late_first];
+        if (answer->due_us > now)
+            return (int)((answer->due_us - now + 999) / 1000);
+        const struct sockaddr *peer = answer->peer_len > 0 ? (const struct sockaddr *)&answer->peer : NULL;
+        (void)sendto(answer->fd, answer->data, answer->len, MSG_NOSIGNAL, peer, answer->peer_len);
+        late_first = (late_first + 1) % LATE_MAX;
+    }
+    return -1;
+}
 
 static int listen_on(const char *text, int type)
 {
@@ -96,7 +141,7 @@ static void http_input(int fd)
         if (client->used < whole)
             return;
         size_t len = http_answer(client->buffer, head, answer, sizeof answer);
-        if (send(fd, answer, len, MSG_NOSIGNAL) != (ssize_t)len) {
+        if (!put_off(fd, NULL, 0, answer, len) && send(fd, answer, len, MSG_NOSIGNAL) != (ssize_t)len) {
             close(fd);
             return;
         }
@@ -123,12 +168,14 @@ static void accept_all(int listener)
 
 // What a CoAP request has that its answer depends on.
 struct asked {
-    const uint8_t *id;    // RQI (283),
-    size_t id_len;        // at most 12 bytes are given back
-    bool creates;         // TY (267) is there
-    bool discovers;       // Uri-Query is there
-    const uint8_t *block; // Block1,
-    size_t block_len;     // at most 3 bytes
+    const uint8_t *id;     // RQI (283),
+    size_t id_len;         // at most 12 bytes are given back
+    bool creates;          // TY (267) is there
+    bool discovers;        // Uri-Query is there
+    const uint8_t *wanted; // Block2,
+    size_t wanted_len;     // at most 3 bytes
+    const uint8_t *block;  // Block1,
+    size_t block_len;      // at most 3 bytes
 };
 
 static void note_option(struct asked *asked, unsigned number, const uint8_t *value, size_t len)
@@ -140,6 +187,9 @@ static void note_option(struct asked *asked, unsigned number, const uint8_t *val
         asked->creates = true;
     } else if (number == 15) {
         asked->discovers = true;
+    } else if (number == 23 && len <= 3) {
+        asked->wanted = value;
+        asked->wanted_len = len;
     } else if (number == 27 && len >= 1 && len <= 3) {
         asked->block = value;
         asked->block_len = len;
@@ -188,10 +238,20 @@ static size_t put_option(uint8_t *out, unsigned *last, unsigned number, const vo
     return used + len;
 }
 
+// Block2: the one that was asked for, of the smallest size whatever size that was.
+static size_t put_block(uint8_t *out, unsigned *last, const struct asked *asked)
+{
+    uint32_t value = 0;
+    for (size_t i = 0; i < asked->wanted_len; i++)
+        value = value << 8 | asked->wanted[i];
+    value = (value & ~15U) | ((value >> 4) + 1 < blocks ? 8U : 0U);
+    return put_option(out, last, 23, (uint8_t[]){(uint8_t)(value >> 16), (uint8_t)(value >> 8), (uint8_t)value}, 3);
+}
+
 // Piggybacked, with the request's token, its RQI and RSC (307); 2.31 to all but the last block.
 static size_t coap_answer(const uint8_t *in, size_t len, uint8_t *out)
 {
-    enum { CREATED = 0x41, CONTENT = 0x45, CONTINUE = 0x5f, MORE = 8, JSON = 50 };
+    enum { BLOCK = 16, CREATED = 0x41, CONTENT = 0x45, CONTINUE = 0x5f, MORE = 8, JSON = 50 };
     struct asked asked = read_options(in, len);
     size_t token = in[0] & 0x0fU;
     unsigned last = 0;
@@ -203,16 +263,20 @@ static size_t coap_answer(const uint8_t *in, size_t len, uint8_t *out)
     size_t used = 4 + token;
     if (!goes_on)
         used += put_option(out + used, &last, 12, (uint8_t[]){JSON}, 1);
+    bool in_blocks = asked.wanted != NULL && blocks > 0;
+    if (in_blocks)
+        used += put_block(out + used, &last, &asked);
     if (asked.block != NULL)
         used += put_option(out + used, &last, 27, asked.block, asked.block_len);
     if (goes_on)
         return used;
     if (asked.id != NULL && asked.id_len < 13)
         used += put_option(out + used, &last, 283, asked.id, asked.id_len);
-    used += put_option(out + used, &last, 307, rsc, sizeof rsc);
+    if (asked.id != NULL) // else it is no primitive, and its sender may not know our options
+        used += put_option(out + used, &last, 307, rsc, sizeof rsc);
     out[used++] = 0xff;
     const char *body = asked.discovers ? found : content;
-    size_t body_len = asked.discovers ? sizeof found - 1 : sizeof content - 1;
+    size_t body_len = in_blocks ? BLOCK : asked.discovers ? sizeof found - 1 : sizeof content - 1;
     memcpy(out + used, body, body_len);
     return used + body_len;
 }
@@ -257,6 +321,8 @@ static void coap_input(int fd)
                                                          .msg_namelen = batch.in[i].msg_hdr.msg_namelen,
                                                          .msg_iov = &batch.out_vector[answers],
                                                          .msg_iovlen = 1};
+            if (put_off(fd, &batch.peer[i], batch.in[i].msg_hdr.msg_namelen, batch.out_data[answers], len))
+                continue;
             answers += len > 0 ? 1U : 0U;
         }
         (void)sendmmsg(fd, batch.out, answers, 0);
@@ -265,8 +331,17 @@ static void coap_input(int fd)
 
 int main(int argc, char **argv)
 {
+    for (; argc > 3; argc -= 2, argv += 2) {
+        if (strcmp(argv[1], "--delay-ms") == 0)
+            delay_ms = (unsigned)strtoul(argv[2], NULL, 10);
+        else if (strcmp(argv[1], "--blocks") == 0)
+            blocks = (unsigned)strtoul(argv[2], NULL, 10);
+        else
+            break;
+    }
     if (argc != 3) {
-        (void)fprintf(stderr, "usage: sagate-perf-cse HTTP-ADDRESS:PORT COAP-ADDRESS:PORT\n");
+        (void)fprintf(stderr,
+                      "usage: sagate-perf-cse [--delay-ms N] [--blocks N] HTTP-ADDRESS:PORT COAP-ADDRESS:PORT\n");
         return 2;
     }
     epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -276,7 +351,7 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     for (;;) {
         struct epoll_event events[EVENTS];
-        int count = epoll_wait(epoll, events, EVENTS, -1);
+        int count = epoll_wait(epoll, events, EVENTS, send_late());
         for (int i = 0; i < count; i++) {
             int fd = events[i].data.fd;
             if (fd == http)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+
 import time
 import urllib.request
 
@@ -35,16 +36,14 @@ def is_free(port):
 
 
 def cpu_seconds(pids):
-    """CPU time of these processes, user and system, to the nanosecond where the kernel counts so."""
+    """CPU time of these processes, user and system, to the nanosecond, with that of threads that have ended. Where a process
+    is gone, FileNotFoundError."""
     total = 0.0
     for pid in pids:
         try:
-            tasks = os.listdir(f"/proc/{pid}/task")
-            counted = [read_text(f"/proc/{pid}/task/{task}/schedstat").split()[0] for task in tasks]
-            total += sum(int(c) for c in counted) / 1e9
-        except FileNotFoundError:
-            fields = read_text(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()
-            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            total += time.clock_gettime(~pid << 3 | 2)  # clock_getcpuclockid(3) of another process
+        except OSError as error:
+            raise FileNotFoundError(f"process {pid}") from error
     return total
 
 
@@ -106,11 +105,13 @@ class Bench:
         self.folder = tempfile.mkdtemp(prefix="sagate-perf-")
         os.chmod(self.folder, 0o755)
         self.processes = []
-        self.key = os.urandom(16).hex()
+        self.key_text = os.urandom(8).hex()  # some peers take keys as text only
+        self.key = self.key_text.encode().hex()
         self.cores = sorted(os.sched_getaffinity(0))
         self.next_port = args.ports
         self.supervisor = self.metrics_port = None
-        self.cse = self.cse_process = None
+        self.cse = self.cse_process = self.made = None
+        self.series = []
 
     def ports(self, count):
         """Free ports, one behind the other, below those that the kernel gives by itself."""
@@ -125,7 +126,10 @@ class Bench:
         return os.path.join(self.folder, name)
 
     def program(self, name):
-        return os.path.join(self.args.build, name)
+        path = os.path.join(self.args.build, name)
+        if not os.path.exists(path):
+            raise Refused(f"{path} has not been built; expected a build folder (--build DIR)")
+        return path
 
     def write(self, name, text, mode=0o644):
         with open(self.path(name), "w", encoding="ascii") as f:
@@ -175,7 +179,10 @@ class Bench:
         raise SystemExit(f"perf: nothing listens on port {port}")
 
     def certificates(self):
-        """A CA, a certificate of the server and one of the devices, all P-256; {"ca", "server", "device"}: (chain, key)."""
+        """A CA, a certificate of the server and one of the devices, all P-256, made once; {"ca", "server", "device"}:
+        (chain, key)."""
+        if self.made:
+            return self.made
         made = {}
         for name in ("ca", "server", "device"):
             key, chain = self.path(f"{name}.key"), self.path(f"{name}.pem")
@@ -188,48 +195,68 @@ class Bench:
             subprocess.run(command, check=True, capture_output=True)
             os.chmod(key, 0o600)
             made[name] = (chain, key)
+        self.made = made
         return made
 
     # --- servers ---------------------------------------------------------------------------------------------------
 
-    def start_cse(self):
+    def cse_command(self, ports, options=()):
+        return [self.program("perf/sagate-perf-cse"), *options, f"127.0.0.1:{ports['http']}", f"127.0.0.1:{ports['coap']}"]
+
+    def start_cse(self, core=None):
+        """The CSE, on the last core unless another is named."""
         self.cse = dict(zip(("http", "coap"), self.ports(2)))
-        self.cse_process = self.start([self.program("perf/sagate-perf-cse"), f"127.0.0.1:{self.cse['http']}",
-                                       f"127.0.0.1:{self.cse['coap']}"], core=self.cores[-1])
+        self.cse_process = self.start(self.cse_command(self.cse), core=self.cores[-1] if core is None else core)
         self.wait_tcp(self.cse["http"])
+
+    def start_slow_cse(self, delay):
+        """Another one, whose every answer waits so many milliseconds; its ports."""
+        ports = dict(zip(("http", "coap"), self.ports(2)))
+        self.start(self.cse_command(ports, ["--delay-ms", str(delay)]), core=self.cores[-1])
+        self.wait_tcp(ports["http"])
+        return ports
 
     def psk(self, identities=1):
         return ["--identity", "perf{}@sp.example", "--key-hex", self.key, "--identities", str(identities)]
 
-    def start_sagate(self, version="1.2", credential="psk", identities=1, associations=200000, maf="", parked=1024):
+    def configuration(self, ports, version, credential, associations, maf, parked, servers):
+        """Of sagate, as text."""
+        made = self.certificates()
+        servers = ",\n    ".join(f'{{ name = "{name}"; http = "127.0.0.1:{cse["http"]}"; coap = "127.0.0.1:{cse["coap"]}"; }}'
+                                for name, cse in (servers or {"one": self.cse}).items())
+        coaps = ""
+        if credential == "certificate":
+            coaps = 'certificates = [ "perf" ]; client_certificates = "required"; trust_anchors = [ "perf" ]; '
+        if version != "1.2":
+            coaps += f'version_max = "{version}"; '
+        return f"""
+process: {{ workers = 1; pin_workers = true; log_level = "warning"; state_directory = "{self.path('state')}"; }};
+limits: {{ parked = {parked}; requests_per_association = 64; associations = {associations};
+  association_idle_seconds = 864000; associations_per_identity = 0; }};
+upstreams = ( {{ name = "cse"; sp_id = "//sp.example"; cse_id = "/id-in"; requests = 4096;
+  servers = ( {servers} ); }} );
+certificates = ( {{ name = "perf"; chain_file = "{made['server'][0]}"; key_file = "{made['server'][1]}"; }} );
+trust_anchors = ( {{ name = "perf"; file = "{made['ca'][0]}"; }} );
+{maf}listeners = ( {{ name = "coaps"; transport = "dtls"; binding = "coap"; address = "127.0.0.1"; port = {ports['coaps']};
+    upstream = "cse"; psk = true; {coaps}}},
+  {{ name = "https"; transport = "tls"; binding = "http"; address = "127.0.0.1"; port = {ports['https']};
+    upstream = "cse"; psk = true; certificates = [ "perf" ]; }} );
+credentials_file = "{self.path('credentials.conf')}";
+control: {{ socket = "{self.path('control.sock')}"; }};
+metrics: {{ address = "127.0.0.1"; port = {ports['metrics']}; }};
+"""
+
+    def start_sagate(self, version="1.2", credential="psk", identities=1, associations=200000, maf="", parked=1024,
+                     servers=None):
         """(coaps, https): two servers. Refused when sagate does not take the configuration. `maf`: text of the
-        configuration that names one."""
+        configuration that names one. `servers`: {name: ports} of the CSE's; else the one of start_cse."""
         ports = dict(zip(("coaps", "https", "metrics"), self.ports(3)))
         made = self.certificates() if credential == "certificate" else None
         entries = ",\n".join(f'{{ identity = "perf{i}@sp.example"; key_hex = "{key_of(self.key, i)}"; '
                              f'ae_ids = [ "Cperf{i}" ]; }}' for i in range(identities))
         self.write("credentials.conf", f"credentials = (\n{entries}\n);\n", 0o600)
-        certificates = named = ""
-        if made:
-            certificates = f"""certificates = ( {{ name = "perf"; chain_file = "{made['server'][0]}";
-  key_file = "{made['server'][1]}"; }} );
-trust_anchors = ( {{ name = "perf"; file = "{made['ca'][0]}"; }} );\n"""
-            named = 'certificates = [ "perf" ]; client_certificates = "required"; trust_anchors = [ "perf" ]; '
-        if version != "1.2":
-            named += f'version_max = "{version}"; '
-        config = self.write("sagate.conf", f"""
-process: {{ workers = 1; pin_workers = true; log_level = "warning"; state_directory = "{self.path('state')}"; }};
-limits: {{ parked = {parked}; requests_per_association = 64; associations = {associations}; association_idle_seconds = 864000; associations_per_identity = 0; }};
-upstreams = ( {{ name = "cse"; sp_id = "//sp.example"; cse_id = "/id-in"; requests = 4096;
-  servers = ( {{ name = "one"; http = "127.0.0.1:{self.cse['http']}"; coap = "127.0.0.1:{self.cse['coap']}"; }} ); }} );
-{certificates}{maf}listeners = ( {{ name = "coaps"; transport = "dtls"; binding = "coap"; address = "127.0.0.1"; port = {ports['coaps']};
-    upstream = "cse"; psk = true; {named}}},
-  {{ name = "https"; transport = "tls"; binding = "http"; address = "127.0.0.1"; port = {ports['https']};
-    upstream = "cse"; psk = true; }} );
-credentials_file = "{self.path('credentials.conf')}";
-control: {{ socket = "{self.path('control.sock')}"; }};
-metrics: {{ address = "127.0.0.1"; port = {ports['metrics']}; }};
-""")
+        config = self.write("sagate.conf",
+                            self.configuration(ports, version, credential, associations, maf, parked, servers))
         program = self.program("controlplane/supervisor/sagate")
         checked = subprocess.run([program, "-t", "-c", config], capture_output=True, text=True, check=False)
         if checked.returncode != 0:
@@ -255,6 +282,18 @@ metrics: {{ address = "127.0.0.1"; port = {ports['metrics']}; }};
             time.sleep(0.05)
         with open(self.path("sagate.log"), encoding="utf-8") as f:
             raise SystemExit("perf: sagate did not start:\n" + f.read())
+
+    def end_sagate(self):
+        self.end(self.supervisor)
+        shutil.rmtree(self.path("state"), ignore_errors=True)
+
+    def sleep(self, seconds):
+        """Waits; SystemExit when sagate ends meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.5))
+            if self.supervisor and self.supervisor.poll() is not None:
+                raise SystemExit("perf: sagate ended")
 
     def sagate_pids(self):
         """{"supervisor", "control", "data"}: process IDs of those that run."""
@@ -308,43 +347,6 @@ limits = {{ keys_per_client = {devices}; }};
   requests_per_connection = 64; }} );\n"""
         return maf, self.path("devices.txt"), "Sperf"
 
-    def start_haproxy(self):
-        port = self.ports(1)[0]
-        made = self.certificates()["server"]
-        with open(made[0], encoding="ascii") as chain, open(made[1], encoding="ascii") as key:
-            pem = self.write("haproxy.pem", chain.read() + key.read(), 0o600)
-        config = self.write("haproxy.cfg", f"""
-global
-    nbthread 1
-    ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256
-    ssl-default-bind-options ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.2
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    option http-keep-alive
-    http-reuse always
-frontend in
-    bind 127.0.0.1:{port} ssl crt {pem}
-    default_backend cse
-backend cse
-    server one 127.0.0.1:{self.cse['http']}
-""")
-        p = self.start(["haproxy", "-db", "-f", config], core=self.cores[0])
-        self.wait_tcp(port)
-        return Server(port, [p.pid], ["--from", "Cperf0", "--path", PATH])
-
-    def start_libcoap(self, tls):
-        """libcoap's example server; it takes its key as text, and any identity."""
-        plain, port = self.ports(2)
-        p = self.start([f"coap-server-{tls}", "-A", "127.0.0.1", "-p", str(plain), "-k", self.key, "-h", "sagate"],
-                       core=self.cores[0])
-        time.sleep(0.5)
-        if p.poll() is not None:
-            raise SystemExit(f"perf: coap-server-{tls} did not start")
-        return Server(port, [p.pid], ["--identity", "perf", "--key-hex", self.key.encode().hex(), "--path", "/"])
-
     def start_forwarder(self):
         port = self.ports(1)[0]
         p = self.start([self.program("perf/sagate-perf-forward"), f"127.0.0.1:{port}", f"127.0.0.1:{self.cse['coap']}"],
@@ -359,30 +361,10 @@ backend cse
     def load_command(self, server, arguments):
         return [self.program("perf/sagate-load"), "--target", f"127.0.0.1:{server.port}"] + server.load_arguments + arguments
 
-    def load(self, server, arguments):
-        """Loads a server for a time; the result of sagate-load, with what the server used meanwhile."""
-        command = self.load_command(server, ["--seconds", str(self.args.seconds), "--window",
-                                             str(self.args.connections)] + arguments)
-        client = self.start(command, core=self.cores[-1], stdout=subprocess.PIPE, text=True)
-        if not client.stdout.readline():
-            raise Refused("the load generator ended early: " + self.load_log())
-        before = [cpu_seconds([pid]) for pid in server.pids]
-        cse_before = cpu_seconds([self.cse_process.pid])
-        result = json.loads(client.stdout.readline())
-        result["server_cpu_each"] = [cpu_seconds([pid]) - was for pid, was in zip(server.pids, before)]
-        result["cse_cpu"] = cpu_seconds([self.cse_process.pid]) - cse_before
-        result["server_cpu"] = sum(result["server_cpu_each"])
-        if client.wait() != 0:
-            raise SystemExit("perf: the load generator failed: " + self.load_log())
-        done = result["requests"] + result["handshakes"]
-        if done == 0 or result["refused"] > 0:
-            raise Refused(f"no valid answers: {result} {self.load_log()}")
-        result["per_core"] = done / max(result["server_cpu"], 0.01)
-        result["command"] = " ".join(arguments)
-        # The load generator and the CSE, not the server, were the limit when they used their core and the server did not.
-        client = result["client_cpu"] + result["cse_cpu"]
-        result["client_limited"] = client > 0.9 * result["seconds"] > result["server_cpu"]
-        return result
+    def load(self, server, arguments, refused=False):
+        """Loads a server for a time; the result of sagate-load, with what the server used meanwhile. `refused`: answers that
+        refuse a request are answers too."""
+        return Loading(self, server, arguments).result(refused)
 
     def load_log(self):
         with open(self.path("sagate-load.log"), encoding="utf-8", errors="replace") as f:
@@ -397,6 +379,47 @@ def growing_bytes(pids):
     for pid in pids:
         files.update(memory_files(pid))
     return sum(int(line[1]) * 1024 for line in lines if line and line[0] == "RssAnon:") + sum(files.values())
+
+
+class Loading:
+    """A sagate-load that began to measure, for as long as a run lasts or `seconds`."""
+
+    def __init__(self, bench, server, arguments, seconds=None, nice=0):
+        self.bench, self.server, self.arguments = bench, server, arguments
+        command = bench.load_command(server, ["--seconds", str(seconds or bench.args.seconds), "--window",
+                                              str(bench.args.connections)] + arguments)
+        self.client = bench.start(command, core=bench.cores[-1], nice=nice, stdout=subprocess.PIPE, text=True)
+        if not self.client.stdout.readline():
+            raise Refused("the load generator ended early: " + bench.load_log())
+        self.before = [cpu_seconds([pid]) for pid in server.pids]
+        self.cse_before = cpu_seconds([bench.cse_process.pid])
+
+    def line(self):
+        """Waits for the end; what the load generator says."""
+        line = self.client.stdout.readline()
+        if not line:
+            raise Refused("the load generator ended early: " + self.bench.load_log())
+        return json.loads(line)
+
+    def result(self, refused=False):
+        """The same, with what the server used meanwhile; Refused when there were no valid answers."""
+        bench, server = self.bench, self.server
+        result = self.line()
+        result["server_cpu_each"] = [cpu_seconds([pid]) - was for pid, was in zip(server.pids, self.before)]
+        result["cse_cpu"] = cpu_seconds([bench.cse_process.pid]) - self.cse_before
+        result["server_cpu"] = sum(result["server_cpu_each"])
+        if self.client.wait() != 0:
+            raise SystemExit("perf: the load generator failed: " + bench.load_log())
+        done = result["requests"] + result["handshakes"]
+        if done == 0 or (result["refused"] > 0 and not refused):
+            raise Refused(f"no valid answers: {result} {bench.load_log()}")
+        result["per_core"] = done / max(result["server_cpu"], 0.01)
+        result["per_second"] = done / result["seconds"]
+        result["command"] = " ".join(self.arguments)
+        # The load generator and the CSE, not the server, were the limit when they used their core and the server did not.
+        client = result["client_cpu"] + result["cse_cpu"]
+        result["client_limited"] = bool(result.get("client_limited")) or client > 0.9 * result["seconds"] > result["server_cpu"]
+        return result
 
 
 class MemoryPeak:

@@ -1,17 +1,35 @@
 # Figures: ours beside a reference of the same run, and the goal.
 # SPDX-License-Identifier: GPL-3.0-or-later
 import operator
+import re
 import statistics
 
 COMPARE = {">=": operator.ge, "<=": operator.le, "<": operator.lt, "==": operator.eq}
 
 
+GOAL = re.compile(r"(ours|ratio) (?:(>=|<=|<|==) ([0-9.]+)|([0-9.]+)\.\.([0-9.]+))")
+
+
+def is_goal(text):
+    return isinstance(text, str) and GOAL.fullmatch(text) is not None
+
+
 def is_met(figure):
-    """A goal reads "ratio >= 0.6" or "ours <= 512"."""
-    if figure["goal"] is None:
+    """A goal reads "ratio >= 0.6", "ours <= 512" or, with both bounds, "ratio 0.9..1.1"."""
+    if figure["goal"] is None or figure["raw"].get("absent"):
         return None
-    what, how, bound = figure["goal"].split()
-    return figure[what] is not None and COMPARE[how](figure[what], float(bound))
+    what, how, bound, low, high = GOAL.fullmatch(figure["goal"]).groups()
+    value = figure[what]
+    if value is None:
+        return False
+    return COMPARE[how](value, float(bound)) if how else float(low) <= value <= float(high)
+
+
+def set_goals(found, goals):
+    """Gives figures the goals of the scenario file, by their names."""
+    for figure in found:
+        figure["goal"] = goals.get(figure["name"], figure["goal"])
+        figure["met"] = is_met(figure)
 
 
 def spread(values):
@@ -24,6 +42,18 @@ def made(name, unit, ours, reference=None, reference_is=None, ratio=None, goal=N
               "ratio": ratio, "goal": goal, "met": None, "spread": spread_is, "raw": raw or {}}
     figure["met"] = is_met(figure)
     return figure
+
+
+def absent(name, unit, reference_is=None):
+    """What cannot be measured here; a note says why."""
+    return made(name, unit, None, reference_is=reference_is, raw={"absent": True})
+
+
+def ratios_of(name, unit, ours, reference, reference_is, goal=None, raw=None):
+    """Of two lists of numbers, one pair for each repetition."""
+    ratios = [a / b for a, b in zip(ours, reference) if b]
+    return made(name, unit, statistics.median(ours), statistics.median(reference), reference_is,
+                statistics.median(ratios) if ratios else None, goal, spread(ratios) if ratios else 0.0, raw)
 
 
 def compared(name, unit, ours, reference, reference_is, goal=None):
@@ -48,11 +78,12 @@ def number(value):
 
 
 def show(figures):
-    print(f"{'figure':32} {'ours':>12} {'reference':>12} {'ratio':>8} {'spread':>7}  {'goal':16} {'met':4} reference is")
+    width = max([32] + [len(f["name"]) for f in figures])
+    print(f"{'figure':{width}} {'ours':>12} {'reference':>12} {'ratio':>8} {'spread':>7}  {'goal':16} {'met':4} reference is")
     for f in figures:
         ratio = "-" if f["ratio"] is None else f"{f['ratio']:.3f}"
         met = {None: "", True: "yes", False: "no"}[f["met"]]
-        print(f"{f['name']:32} {number(f['ours']):>12} {number(f['reference']):>12} {ratio:>8} {f['spread']:7.0%}  "
+        print(f"{f['name']:{width}} {number(f['ours']):>12} {number(f['reference']):>12} {ratio:>8} {f['spread']:7.0%}  "
               f"{f['goal'] or '':16} {met:4} {f['reference_is'] or f['unit']}")
         for side in ("ours", "reference"):
             for r in f["raw"].get(side, []):

@@ -11,7 +11,7 @@ RUN = pathlib.Path(__file__).resolve().parents[2] / "perf" / "run"
 def measure(t, scenario, *args):
     """{name: figure}"""
     out = t.dir / f"{scenario}.json"
-    done = t.run([RUN, scenario, "--build", t.build, "--json", out, "--ports", free_port(), *args], timeout=80)
+    done = t.run([RUN, scenario, "--build", t.build, "--json", out, "--ports", free_port(), "--no-namespace", *args], timeout=80)
     equal(done.returncode, 0, f"exit status of perf/run ({(done.stdout + done.stderr).decode()[-2000:]})")
     return {figure["name"]: figure for figure in json.loads(out.read_text())["figures"]}
 

@@ -1,0 +1,95 @@
+# Churn, rebinding and reloads for long: memory and descriptors of sagate's processes, and what came of the requests.
+# SPDX-License-Identifier: GPL-3.0-or-later
+import os
+import statistics
+import subprocess
+import time
+
+import figures
+import https as over_https
+from bench import Holder, Loading, Refused, resident_bytes
+from scenarios import suite
+
+SAMPLES = 240  # of memory and descriptors, over the whole soak
+
+
+def descriptors(pids):
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
+
+
+def quarter(samples, number):
+    """Samples of the first (0) to last (3) quarter of the time."""
+    size = len(samples) / 4
+    return samples[int(number * size):int((number + 1) * size)]
+
+
+def growth(samples, key):
+    """(median of the last quarter, median of the second): the first has what a start needs."""
+    return tuple(statistics.median(s[key] for s in quarter(samples, n)) for n in (3, 1))
+
+
+class Reloader:
+    """`sagatectl reload` every so many seconds."""
+
+    def __init__(self, bench, every):
+        self.command = [bench.program("controlplane/ctl/sagatectl"), "-s", bench.path("control.sock"), "reload"]
+        self.every, self.next, self.done, self.failed = every, time.monotonic() + every, 0, []
+
+    def look(self):
+        if time.monotonic() < self.next:
+            return
+        self.next += self.every
+        told = subprocess.run(self.command, capture_output=True, text=True, check=False)
+        self.done += 1
+        if told.returncode != 0:
+            self.failed.append((told.stdout + told.stderr).strip())
+
+
+def watch(bench, args, loads):
+    """Samples until the time is over: [{"at", "memory", "descriptors", "associations"}]."""
+    seconds = args.minutes * 60
+    reloader = Reloader(bench, args.reload)
+    samples, start = [], time.monotonic()
+    while (at := time.monotonic() - start) < seconds:
+        pids = bench.sagate_pids().values()
+        samples.append({"at": at, "memory": resident_bytes(pids), "descriptors": descriptors(pids),
+                        "associations": bench.metric("associations")})
+        while time.monotonic() - start < min(seconds, len(samples) * seconds / SAMPLES):
+            bench.sleep(0.2)
+            reloader.look()
+            if any(load.client.poll() is not None for load in loads):
+                raise Refused("the load generator ended early: " + bench.load_log())
+    return samples, reloader
+
+
+def soak(bench, args):
+    bench.start_cse()
+    coaps, https = bench.start_sagate(identities=args.associations)
+    pids = bench.sagate_pids()
+    seconds = args.minutes * 60 + 5
+    # The processes that count are those there at the end as well: a death would be told by a change.
+    dtls = Loading(bench, coaps, suite(args) + ["--devices", str(args.associations), "--rate", str(args.rate), "--churn",
+                                                str(args.churn), "--rebind", str(args.rebind)], seconds=seconds)
+    tls = Loading(bench, https, over_https.OURS + ["--rate", str(args.tls_rate), "--churn", str(args.churn)],
+                  seconds=seconds)
+    samples, reloader = watch(bench, args, (dtls, tls))
+    results = [dtls.result(), tls.result()]
+    failed = sum(r["lost"] + r["refused"] + r["errors"] + r["handshakes_failed"] for r in results)
+    for key, label in (("memory", "resident bytes"), ("descriptors", "open descriptors"), ("associations", "associations")):
+        bench.series.append({"name": f"{key} over time", "x_label": "s", "y_label": label,
+                             "points": [[round(s["at"], 1), s[key]] for s in samples]})
+    memory, opened = growth(samples, "memory"), growth(samples, "descriptors")
+    is_what = "median of the second quarter"
+    notes = [f"{args.minutes} minutes; {sum(r['requests'] for r in results)} requests, "
+             f"{sum(r['handshakes'] for r in results)} handshakes, {sum(r.get('churned', 0) for r in results)} times churned, "
+             f"{results[0].get('rebound', 0)} times rebound, {reloader.done} reloads"]
+    notes += [f"a reload failed: {text}" for text in reloader.failed[:3]]
+    if bench.sagate_pids() != pids:
+        notes.append("a process of sagate died and was started again")
+    return [
+        figures.made("memory_growth", "resident bytes, median of the last quarter", memory[0], memory[1], is_what,
+                     memory[0] / memory[1], raw={"runs": results, "samples": samples}),
+        figures.made("descriptor_growth", "descriptors, last quarter less second", opened[0] - opened[1], opened[1], is_what),
+        figures.made("requests_failed", "requests and handshakes that failed, reloads that did",
+                     failed + len(reloader.failed)),
+    ], notes
