@@ -125,8 +125,10 @@ void traffic_datagram(struct association *association, const struct address *sen
     store_slot slot = association->slot;
     uint32_t generation = store_head(worker->store, slot)->generation;
     worker->sender = sender;
-    if (record_lend(association->record, data, len) == SAGATE_OK)
+    if (record_lend(association->record, data, len) == SAGATE_OK) {
+        record_ahead(association->record, batch_opening(worker, slot));
         traffic_pump(association);
+    }
     worker->sender = NULL;
     const struct slot *head = store_head(worker->store, slot);
     if (head != NULL && head->generation == generation)
