@@ -16,6 +16,7 @@
 struct handshake_contexts; // what listeners offer: WOLFSSL_CTX per (listener, certificate)
 struct handshake;          // one handshake in progress; owns a WOLFSSL object
 struct record;             // an established session, dataplane/record/record.h
+struct record_together;    // dataplane/record/together.h
 
 enum { HANDSHAKE_IDENTITY_MAX = 512 };
 
@@ -23,12 +24,14 @@ enum { HANDSHAKE_IDENTITY_MAX = 512 };
 // nothing). SAGATE_OK, SAGATE_AGAIN (taken, see io_stream_write), SAGATE_ELIMIT (not taken), SAGATE_EGONE.
 // A sink for datagrams may offer to have them written in place: `reserve` gives room for `len` bytes (NULL: none at
 // present; the datagram counts as lost), `commit` sends the first `len` of them, with the results of `send`. What is
-// not committed is given up with the next call. Both are NULL otherwise.
+// not committed is given up with the next call. Both are NULL otherwise. `together` is for records of folded
+// associations (dataplane/record/together.h); NULL: each is sealed and sent at once.
 struct handshake_sink {
     int (*send)(void *context, const uint8_t *data, size_t len);
     void *context;
     uint8_t *(*reserve)(void *context, size_t len);
     int (*commit)(void *context, size_t len);
+    const struct record_together *together;
 };
 
 // Certificates as PEM, by config certificate index, and what devices' are verified with, by trust anchor index; read by

@@ -10,6 +10,8 @@
 #include <wolfssl/wolfcrypt/chacha20_poly1305.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
+#include <string.h>
+
 // Limits. GCM: 2^24.5 records sealed (RFC 8446 5.5), 2^36 forgeries (RFC 9147 4.5.3). CCM: 2^23 and 2^23.5 (RFC 9147
 // appendix B). ChaCha20-Poly1305: only sequence numbers bound what is sealed. AES-128-CCM-8: the confidentiality limit
 // is that of CCM; for forgeries RFC 9147 leaves the number to the implementation, since the 2^7 of its appendix B.3
@@ -131,4 +133,11 @@ void aead_open(struct aead_job *const *jobs, size_t count)
         }
         secret_zero(job->out, job->len); // plaintext that nobody vouches for
     }
+}
+
+bool aead_same(const struct aead_job *job, const struct aead_job *done)
+{
+    return job->aead == done->aead && job->key == done->key && job->in == done->in && job->len == done->len &&
+           job->additional_len == done->additional_len && memcmp(job->nonce, done->nonce, sizeof job->nonce) == 0 &&
+           memcmp(job->additional, done->additional, job->additional_len) == 0;
 }

@@ -3,6 +3,7 @@
 #ifndef SAGATE_DATAPLANE_RECORD_AEAD_H
 #define SAGATE_DATAPLANE_RECORD_AEAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,5 +50,9 @@ void aead_seal(struct aead_job *const *jobs, size_t count);
 // Opens each: `len` + tag bytes of `in` become `len` bytes of `out`. result: SAGATE_OK; SAGATE_ERECORD (not authentic;
 // compared in constant time, `out` holds zeros); SAGATE_EINTERNAL.
 void aead_open(struct aead_job *const *jobs, size_t count);
+
+// True when `done` was opened from the very bytes that `job` is to be opened from, with the same key (by its address),
+// nonce and additional data, so that its result may stand for the other's.
+bool aead_same(const struct aead_job *job, const struct aead_job *done);
 
 #endif

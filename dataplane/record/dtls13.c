@@ -376,38 +376,99 @@ static enum dtls13_verdict check(const struct dtls13 *state, const struct dtls13
     return DTLS13_DATA;
 }
 
-// Opens with these keys: DTLS13_DATA: it is authentic.
-static enum dtls13_verdict decrypt(const struct dtls13 *state, const struct keys *keys,
-                                   const struct dtls13_record *record, const struct place *place, uint8_t *out,
-                                   struct dtls13_opened *opened)
+// Where the keys that a record needs lie: in the state, or with those of the next epoch.
+struct keys_at {
+    const uint8_t *key, *iv, *number_key;
+};
+
+// False when the record number key is not kept.
+static bool keys_in_place(const struct dtls13 *state, enum way way, struct keys_at *at)
 {
-    uint8_t mask[DTLS13_CIPHERTEXT_MIN];
-    uint8_t header[DTLS13_HEADER_MAX];
-    if (!make_mask(state->aead, keys->number_key, record->body.data, mask))
-        return DTLS13_MALFORMED;
-    memcpy(header, record->header.data, record->header.len);
+    struct layout layout = layout_of(state);
+    at->key = state->bytes + (size_t)way * layout.way;
+    at->iv = at->key + layout.key;
+    at->number_key = at->iv + AEAD_IV_MAX;
+    return layout.number_key > 0;
+}
+
+// Fills the job of a record whose mask is known. DTLS13_DATA, DTLS13_REPLAYED.
+static enum dtls13_verdict fill_job(const struct dtls13 *state, const struct keys_at *keys,
+                                    const struct dtls13_record *record, const struct place *place, uint8_t *out,
+                                    struct dtls13_job *job)
+{
+    memcpy(job->header, record->header.data, record->header.len);
     for (size_t i = 0; i < record->number_len; i++)
-        header[record->number_at + i] ^= mask[i];
+        job->header[record->number_at + i] ^= job->mask[i];
     uint64_t expected = (place->newest & NUMBER_SEQUENCE_MASK) + (place->window != 0 ? 1 : 0);
-    uint64_t low = number_get(header + record->number_at, record->number_len);
+    uint64_t low = number_get(job->header + record->number_at, record->number_len);
     uint64_t sequence = reconstruct(expected, low, record->number_len);
-    opened->number = (place->newest & ~NUMBER_SEQUENCE_MASK) | sequence;
-    if (number_seen(place->newest, place->window, opened->number))
+    job->state = state;
+    job->number = (place->newest & ~NUMBER_SEQUENCE_MASK) | sequence;
+    if (number_seen(place->newest, place->window, job->number))
         return DTLS13_REPLAYED;
-    struct aead_job job = {
+    job->aead = (struct aead_job){
         .aead = state->aead,
         .key = keys->key,
-        .additional = header,
+        .additional = job->header,
         .additional_len = record->header.len,
         .in = record->body.data,
         .out = out,
         .len = record->body.len - aead_properties(state->aead)->tag,
     };
-    make_nonce(job.nonce, keys->iv, sequence);
-    struct aead_job *one = &job;
-    aead_open(&one, 1);
-    opened->len = job.len;
-    return job.result == SAGATE_OK ? DTLS13_DATA : job.result == SAGATE_ERECORD ? DTLS13_FORGED : DTLS13_MALFORMED;
+    make_nonce(job->aead.nonce, keys->iv, sequence);
+    return DTLS13_DATA;
+}
+
+enum dtls13_verdict dtls13_open_prepare(const struct dtls13 *state, const struct dtls13_record *record, uint8_t *out,
+                                        size_t cap, struct dtls13_job *job)
+{
+    struct place place;
+    struct keys_at keys;
+    enum dtls13_verdict verdict = check(state, record, cap, &place);
+    if (verdict != DTLS13_DATA)
+        return verdict;
+    if (place.next || !keys_in_place(state, WAY_IN, &keys))
+        return DTLS13_OTHER_EPOCH;
+    if (!make_mask(state->aead, keys.number_key, record->body.data, job->mask))
+        return DTLS13_MALFORMED;
+    return fill_job(state, &keys, record, &place, out, job);
+}
+
+// True when a job that was done ahead is about this record and the keys that are in use now.
+static bool is_about(const struct dtls13_job *ahead, const struct dtls13 *state, const struct dtls13_record *record,
+                     const struct place *place)
+{
+    return ahead != NULL && ahead->state == state && !place->next && ahead->aead.in == record->body.data &&
+           ahead->number >> NUMBER_EPOCH_SHIFT == place->newest >> NUMBER_EPOCH_SHIFT &&
+           ahead->aead.result != SAGATE_EINTERNAL;
+}
+
+// Opens with these keys: DTLS13_DATA: it is authentic.
+static enum dtls13_verdict decrypt(const struct dtls13 *state, const struct keys_at *keys,
+                                   const struct dtls13_record *record, const struct dtls13_job *ahead,
+                                   const struct place *place, uint8_t *out, struct dtls13_opened *opened)
+{
+    struct dtls13_job job;
+    bool about = is_about(ahead, state, record, place);
+    if (about)
+        memcpy(job.mask, ahead->mask, sizeof job.mask);
+    else if (!make_mask(state->aead, keys->number_key, record->body.data, job.mask))
+        return DTLS13_MALFORMED;
+    enum dtls13_verdict verdict = fill_job(state, keys, record, place, out, &job);
+    opened->number = job.number;
+    if (verdict != DTLS13_DATA)
+        return verdict;
+    if (about && aead_same(&job.aead, &ahead->aead)) {
+        job.aead.result = ahead->aead.result;
+        memcpy(out, ahead->aead.out, job.aead.len);
+    } else {
+        struct aead_job *one = &job.aead;
+        aead_open(&one, 1);
+    }
+    opened->len = job.aead.len;
+    return job.aead.result == SAGATE_OK       ? DTLS13_DATA
+           : job.aead.result == SAGATE_ERECORD ? DTLS13_FORGED
+                                               : DTLS13_MALFORMED;
 }
 
 static enum dtls13_verdict count_failure(struct dtls13 *state)
@@ -448,19 +509,35 @@ static enum dtls13_verdict judge_content(const uint8_t *content, struct dtls13_o
 enum dtls13_verdict dtls13_open(struct dtls13 *state, const struct dtls13_record *record, uint8_t *out, size_t cap,
                                 struct dtls13_opened *opened)
 {
+    return dtls13_open_ahead(state, record, NULL, out, cap, opened);
+}
+
+// The keys that open a record: those in place, or in `keys` what has to be derived. False: the library failed.
+static bool find_keys(const struct dtls13 *state, const struct place *place, struct keys *keys, struct keys_at *at)
+{
+    if (!place->next && keys_in_place(state, WAY_IN, at))
+        return true;
+    *at = (struct keys_at){.key = keys->key, .iv = keys->iv, .number_key = keys->number_key};
+    return place->next ? keys_next(state, WAY_IN, keys) : keys_load(state, WAY_IN, keys);
+}
+
+enum dtls13_verdict dtls13_open_ahead(struct dtls13 *state, const struct dtls13_record *record,
+                                      const struct dtls13_job *ahead, uint8_t *out, size_t cap,
+                                      struct dtls13_opened *opened)
+{
     struct place place;
     struct keys keys;
+    struct keys_at at;
     *opened = (struct dtls13_opened){0};
     enum dtls13_verdict verdict = check(state, record, cap, &place);
     if (verdict != DTLS13_DATA)
         return verdict;
-    if (place.next ? !keys_next(state, WAY_IN, &keys) : !keys_load(state, WAY_IN, &keys))
-        verdict = DTLS13_MALFORMED;
-    else
-        verdict = decrypt(state, &keys, record, &place, out, opened);
+    verdict = find_keys(state, &place, &keys, &at) ? decrypt(state, &at, record, ahead, &place, out, opened)
+                                                   : DTLS13_MALFORMED;
     if (verdict == DTLS13_DATA && place.next)
         update_in(state, &keys);
-    secret_zero(&keys, sizeof keys);
+    if (at.key == keys.key)
+        secret_zero(&keys, sizeof keys);
     if (verdict != DTLS13_DATA) {
         opened->len = 0;
         return verdict == DTLS13_FORGED ? count_failure(state) : verdict;
@@ -517,34 +594,30 @@ static size_t put_header(const struct dtls13 *state, uint64_t number, size_t bod
     return (size_t)(at + 4 - out);
 }
 
-// Encrypts the `len` bytes that lie behind the header, in place, and masks the number in it.
-static int encrypt(const struct dtls13 *state, const struct keys *keys, uint64_t number, uint8_t *out, size_t header,
-                   size_t len)
-{
-    uint8_t mask[DTLS13_CIPHERTEXT_MIN];
-    struct aead_job job = {
-        .aead = state->aead,
-        .key = keys->key,
-        .additional = out,
-        .additional_len = header,
-        .in = out + header,
-        .out = out + header,
-        .len = len,
-    };
-    make_nonce(job.nonce, keys->iv, number & NUMBER_SEQUENCE_MASK);
-    struct aead_job *one = &job;
-    aead_seal(&one, 1);
-    if (job.result != SAGATE_OK || !make_mask(state->aead, keys->number_key, out + header, mask))
-        return SAGATE_EINTERNAL;
-    out[header - 4] ^= mask[0];
-    out[header - 3] ^= mask[1];
-    return SAGATE_OK;
-}
-
-int dtls13_seal(struct dtls13 *state, uint8_t type, const uint8_t *data, size_t len, uint8_t *out, size_t cap,
-                size_t *out_len)
+bool dtls13_seal_finish(const struct dtls13_job *job, uint8_t *out)
 {
     struct keys keys;
+    struct keys_at at;
+    uint8_t mask[DTLS13_CIPHERTEXT_MIN];
+    size_t header = job->aead.additional_len;
+    bool in_place = keys_in_place(job->state, WAY_OUT, &at);
+    if (!in_place)
+        at.number_key = keys.number_key;
+    bool ok = job->aead.result == SAGATE_OK && (in_place || keys_load(job->state, WAY_OUT, &keys)) &&
+              make_mask(job->state->aead, at.number_key, out + header, mask);
+    if (!in_place)
+        secret_zero(&keys, sizeof keys);
+    if (!ok)
+        return false;
+    out[header - 4] ^= mask[0];
+    out[header - 3] ^= mask[1];
+    return true;
+}
+
+int dtls13_seal_prepare(struct dtls13 *state, uint8_t type, const uint8_t *data, size_t len, uint8_t *out, size_t cap,
+                        size_t *out_len, struct dtls13_job *job)
+{
+    struct keys_at keys;
     if (len > PLAINTEXT_MAX || dtls13_sealed_len(state, len) > cap)
         return SAGATE_ETOOBIG;
     if (is_used_up(state, type))
@@ -558,8 +631,32 @@ int dtls13_seal(struct dtls13 *state, uint8_t type, const uint8_t *data, size_t 
         memcpy(content, data, len);
     content[len] = type;
     memset(content + len + 1, 0, inner - len - 1);
-    int rc = keys_load(state, WAY_OUT, &keys) ? encrypt(state, &keys, number, out, header, inner) : SAGATE_EINTERNAL;
-    secret_zero(&keys, sizeof keys);
+    memcpy(job->header, out, header);
+    (void)keys_in_place(state, WAY_OUT, &keys);
+    job->state = state;
+    job->number = number;
+    job->aead = (struct aead_job){
+        .aead = state->aead,
+        .key = keys.key,
+        .additional = job->header,
+        .additional_len = header,
+        .in = content,
+        .out = content,
+        .len = inner,
+    };
+    make_nonce(job->aead.nonce, keys.iv, number & NUMBER_SEQUENCE_MASK);
     *out_len = header + body;
-    return rc;
+    return SAGATE_OK;
+}
+
+int dtls13_seal(struct dtls13 *state, uint8_t type, const uint8_t *data, size_t len, uint8_t *out, size_t cap,
+                size_t *out_len)
+{
+    struct dtls13_job job;
+    int rc = dtls13_seal_prepare(state, type, data, len, out, cap, out_len, &job);
+    if (rc != SAGATE_OK)
+        return rc;
+    struct aead_job *one = &job.aead;
+    aead_seal(&one, 1);
+    return dtls13_seal_finish(&job, out) ? SAGATE_OK : SAGATE_EINTERNAL;
 }

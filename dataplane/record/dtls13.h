@@ -119,6 +119,30 @@ size_t dtls13_sealed_len(const struct dtls13 *state, size_t len);
 int dtls13_seal(struct dtls13 *state, uint8_t type, const uint8_t *data, size_t len, uint8_t *out, size_t cap,
                 size_t *out_len);
 
+// The same for many records at once. A job holds pointers into itself and into the state: it must not be moved, and
+// neither keys nor place of the state may change until it is done.
+struct dtls13_job {
+    struct aead_job aead;
+    const struct dtls13 *state;
+    uint64_t number; // epoch and sequence number
+    uint8_t header[DTLS13_HEADER_MAX];
+    uint8_t mask[DTLS13_CIPHERTEXT_MIN];
+};
+// DTLS13_DATA: the job is ready for aead_open, and then for dtls13_open_ahead. Else it is left to dtls13_open, which has
+// a verdict or more to do for it.
+enum dtls13_verdict dtls13_open_prepare(const struct dtls13 *state, const struct dtls13_record *record, uint8_t *out,
+                                        size_t cap, struct dtls13_job *job);
+// dtls13_open of a record that was opened ahead of its turn; everything but the keys is as the state is now. The record
+// is opened again where `ahead` is not about it, or keys have changed since.
+enum dtls13_verdict dtls13_open_ahead(struct dtls13 *state, const struct dtls13_record *record,
+                                      const struct dtls13_job *ahead, uint8_t *out, size_t cap,
+                                      struct dtls13_opened *opened);
+// Uses a number up, writes header and content to `out` and fills the job: results of dtls13_seal. After aead_seal,
+// dtls13_seal_finish makes it a record: false when the job failed.
+int dtls13_seal_prepare(struct dtls13 *state, uint8_t type, const uint8_t *data, size_t len, uint8_t *out, size_t cap,
+                        size_t *out_len, struct dtls13_job *job);
+bool dtls13_seal_finish(const struct dtls13_job *job, uint8_t *out);
+
 // Key updates (RFC 9147 8). True when our key has sealed most of what it may.
 bool dtls13_update_is_due(const struct dtls13 *state);
 // Marks the state as changing, until the update of our keys below is done.

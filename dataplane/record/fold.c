@@ -114,6 +114,7 @@ static void drop_datagram(struct fold *fold)
     free(fold->own);
     fold->own = NULL;
     fold->datagram = NULL;
+    fold->opening = NULL;
     fold->left = 0;
 }
 
@@ -163,6 +164,12 @@ void fold_lend(struct fold *fold, struct slice datagram)
     }
 }
 
+void fold_ahead(struct fold *fold, const struct record_opening *opening)
+{
+    if (fold->own == NULL && opening != NULL && opening->kind == fold->kind)
+        fold->opening = opening;
+}
+
 bool fold_flight_is_kept(const struct fold *fold)
 {
     const struct record_flight *flight = fold->place.flight;
@@ -192,8 +199,21 @@ size_t fold_open(struct fold *fold, uint8_t *out, size_t cap, int *status)
     }
 }
 
+struct record_sealing *fold_sealing(struct fold *fold, uint8_t type, uint8_t aead, size_t len)
+{
+    const struct record_together *together = fold->sink.together;
+    return together != NULL && type == DTLS12_APPLICATION ? together->room(fold->sink.context, aead, len) : NULL;
+}
+
+void fold_flush(struct fold *fold)
+{
+    if (fold->sink.together != NULL)
+        fold->sink.together->flush(fold->sink.context);
+}
+
 uint8_t *fold_room(struct fold *fold, uint8_t *buffer, size_t len)
 {
+    fold_flush(fold);
     return fold->sink.reserve != NULL ? fold->sink.reserve(fold->sink.context, len) : buffer;
 }
 

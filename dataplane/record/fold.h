@@ -6,6 +6,7 @@
 
 #include "dataplane/handshake/session.h"
 #include "dataplane/record/place.h"
+#include "dataplane/record/together.h"
 
 enum {
     // How often, and how long, the last flight is sent again for a peer that repeats its own (RFC 6347 4.2.4).
@@ -18,6 +19,7 @@ struct fold {
     struct handshake_sink sink;
     const uint8_t *datagram; // what is still to be opened of the datagram in hand: borrowed, or part of `own`
     uint8_t *own;
+    const struct record_opening *opening; // what of it was opened ahead; NULL: nothing
     uint8_t
         *ticket; // DTLS 1.2: the NewSessionTicket of the last flight, with its header; NULL: none, or wanted no more
     uint32_t left;
@@ -43,6 +45,8 @@ void fold_release(struct fold *fold);
 // SAGATE_OK, SAGATE_ELIMIT (64 KiB wait), SAGATE_ENOMEM.
 int fold_input(struct fold *fold, struct slice datagram);
 void fold_lend(struct fold *fold, struct slice datagram);
+// Of a datagram that was lent: its first record was opened ahead. Must stay as long as the datagram.
+void fold_ahead(struct fold *fold, const struct record_opening *opening);
 
 // As record_open.
 size_t fold_open(struct fold *fold, uint8_t *out, size_t cap, int *status);
@@ -64,6 +68,10 @@ enum {
     FOLD_DATAGRAM_MAX = 1400
 };
 uint8_t *fold_room(struct fold *fold, uint8_t *buffer, size_t len);
+// Room to have a record of application data sealed together with others; NULL: seal it now.
+struct record_sealing *fold_sealing(struct fold *fold, uint8_t type, uint8_t aead, size_t len);
+// Has those sealed that wait, before something that must not overtake them, or that changes keys.
+void fold_flush(struct fold *fold);
 int fold_commit(struct fold *fold, const uint8_t *buffer, const uint8_t *out, size_t len);
 
 // The Connection IDs that were agreed. False when one is longer than any of ours.

@@ -136,6 +136,7 @@ static int send_flight(struct fold *fold)
     uint8_t datagram[DTLS12_HEADER + SESSION_TICKET_MAX + DTLS12_HEADER + 1 + FINISHED_LEN + DTLS12_OVERHEAD_MAX];
     size_t at = 0;
     size_t len;
+    fold_flush(fold);
     message[4] = (uint8_t)(flight->rest.finished.message_seq >> 8);
     message[5] = (uint8_t)flight->rest.finished.message_seq;
     message[11] = VERIFY_DATA;
@@ -185,7 +186,8 @@ static int open_one(struct fold *fold, const struct dtls12_record *record, uint8
         fold_flight_is_kept(fold))
         return SAGATE_AGAIN;
     bool newest;
-    enum dtls12_verdict verdict = dtls12_open(fold->place.keys, record, out, cap, len, &newest);
+    const struct dtls12_job *ahead = fold->opening == NULL ? NULL : &fold->opening->dtls12;
+    enum dtls12_verdict verdict = dtls12_open_ahead(fold->place.keys, record, ahead, out, cap, len, &newest);
     if (verdict <= DTLS12_UNWANTED)
         fold->newest = newest && record->cid.len > 0;
     switch (verdict) {
@@ -221,6 +223,23 @@ int fold12_open(struct fold *fold, struct slice *datagram, uint8_t *out, size_t 
     return open_one(fold, &record, out, cap, len);
 }
 
+// Leaves the record to be sealed with others. The number is used up all the same.
+static int send_later(struct fold *fold, struct record_sealing *sealing, const uint8_t *data, size_t len, size_t need)
+{
+    struct dtls12_job *job = &sealing->dtls12;
+    sealing->kind = RECORD_DTLS12;
+    int rc = dtls12_seal_prepare(fold->place.keys, DTLS12_APPLICATION, data, len, sealing->bytes, need, &sealing->len,
+                                 job);
+    if (rc != SAGATE_OK)
+        return rc;
+    if (job->aead.in == data) { // which does not stay
+        memcpy(job->aead.out, data, len);
+        job->aead.in = job->aead.out;
+    }
+    fold->sink.together->put(fold->sink.context);
+    return SAGATE_OK;
+}
+
 int fold12_send(struct fold *fold, uint8_t type, const uint8_t *data, size_t len)
 {
     uint8_t buffer[FOLD_DATAGRAM_MAX];
@@ -228,6 +247,9 @@ int fold12_send(struct fold *fold, uint8_t type, const uint8_t *data, size_t len
     size_t need = dtls12_sealed_len(fold->place.keys, len);
     if (need > FOLD_DATAGRAM_MAX)
         return SAGATE_ETOOBIG;
+    struct record_sealing *sealing = fold_sealing(fold, type, ((const struct dtls12 *)fold->place.keys)->aead, need);
+    if (sealing != NULL)
+        return send_later(fold, sealing, data, len, need);
     uint8_t *out = fold_room(fold, buffer, need);
     if (out == NULL)
         return SAGATE_OK;

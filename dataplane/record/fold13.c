@@ -140,6 +140,15 @@ static int send_record(struct fold *fold, uint8_t type, const uint8_t *data, siz
     size_t need = dtls13_sealed_len(fold->place.keys, len);
     if (need > FOLD_DATAGRAM_MAX)
         return SAGATE_ETOOBIG;
+    struct record_sealing *sealing = fold_sealing(fold, type, ((const struct dtls13 *)fold->place.keys)->aead, need);
+    if (sealing != NULL) {
+        sealing->kind = RECORD_DTLS13;
+        int result = dtls13_seal_prepare(fold->place.keys, type, data, len, sealing->bytes, need, &sealing->len,
+                                         &sealing->dtls13);
+        if (result == SAGATE_OK)
+            fold->sink.together->put(fold->sink.context);
+        return result;
+    }
     uint8_t *out = fold_room(fold, buffer, need);
     if (out == NULL)
         return SAGATE_OK;
@@ -224,6 +233,7 @@ static int acked(struct fold *fold, const uint8_t *ack, size_t len)
         if (epoch != state->next_out >> NUMBER_EPOCH_SHIFT || sequence < update_at(flight) ||
             sequence >= (state->next_out & NUMBER_SEQUENCE_MASK))
             continue;
+        fold_flush(fold); // with the keys that they were made for
         dtls13_change(state);
         flight->rest.post.message_out++;
         if (dtls13_update_out(state) != SAGATE_OK) {
@@ -373,7 +383,8 @@ int fold13_open(struct fold *fold, struct slice *datagram, uint8_t *out, size_t 
     struct dtls13_opened opened;
     if (dtls13_next(state->cid_in_len, datagram, &record) != SAGATE_OK)
         return SAGATE_EMALFORMED;
-    enum dtls13_verdict verdict = dtls13_open(state, &record, out, cap, &opened);
+    const struct dtls13_job *ahead = fold->opening == NULL ? NULL : &fold->opening->dtls13;
+    enum dtls13_verdict verdict = dtls13_open_ahead(state, &record, ahead, out, cap, &opened);
     if (verdict <= DTLS13_UNWANTED)
         fold->newest = opened.newest && record.cid.len > 0;
     if (opened.new_epoch)

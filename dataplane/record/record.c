@@ -174,6 +174,12 @@ int record_lend(struct record *record, const uint8_t *data, size_t len)
     return SAGATE_OK;
 }
 
+void record_ahead(struct record *record, const struct record_opening *opening)
+{
+    if (is_datagram(record))
+        fold_ahead(&record->fold, opening);
+}
+
 unsigned record_to_kernel(struct record *record, const struct record_kernel *kernel)
 {
     return record->kind == RECORD_STREAM && !record->ended ? stream_to_kernel(record->stream, kernel) : 0;

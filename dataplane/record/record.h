@@ -8,6 +8,7 @@
 #include "common/ktls.h"
 #include "dataplane/handshake/handshake.h"
 #include "dataplane/record/place.h"
+#include "dataplane/record/together.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +26,10 @@ int record_input(struct record *record, const uint8_t *data, size_t len);
 // status other than SAGATE_OK and SAGATE_ERECORD. What is left of an earlier datagram by then is lost; of a stream
 // nothing is, if record_keep is called before the bytes go.
 int record_lend(struct record *record, const uint8_t *data, size_t len);
+
+// Of a datagram just lent: its first record was opened ahead (dataplane/record/together.h), while the association was
+// the same. NULL: it was not. Nothing happens to other kinds than folded DTLS.
+void record_ahead(struct record *record, const struct record_opening *opening);
 
 // Stream: copies what is left of bytes lent. SAGATE_OK; SAGATE_ELIMIT (more would wait than may); SAGATE_ENOMEM.
 int record_keep(struct record *record);

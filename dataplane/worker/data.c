@@ -280,6 +280,7 @@ static int start(struct data *data, struct config *config, const struct handshak
     }
     data->config = config;
     warn_of_unlocked(data);
+    log_info("records: %s", worker_engine(data->threads[0].worker));
     if (link_workers(data) != SAGATE_OK) {
         (void)snprintf(error, error_cap, "out of memory");
         return SAGATE_ENOMEM;

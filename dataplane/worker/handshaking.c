@@ -468,6 +468,17 @@ void handshaking_datagram(struct worker *worker, struct listener *listener, cons
         handshaking_datagram_turn(worker, listener, event);
 }
 
+store_slot handshaking_owner(const struct worker *worker, const struct listener *listener,
+                             const struct io_event *event)
+{
+    if (event->len < HANDSHAKE_TYPE || handshaking_is_hello(event->data, event->len))
+        return 0;
+    const uint8_t *cid = cid_of(worker, event->data, event->len);
+    if (cid == NULL)
+        return store_by_address(worker->store, listener->number, event->peer);
+    return store_cid_worker(cid) == worker->index ? store_by_cid(worker->store, cid) : 0;
+}
+
 void handshaking_accept(struct worker *worker, struct listener *listener, const struct io_event *event)
 {
     struct handshake *handshake = NULL;

@@ -77,6 +77,7 @@ struct sweep {
 struct worker {
     unsigned index;
     struct io *io;
+    struct batch *batch_records; // NULL: records are opened and sealed one after another
     struct timer_wheel *wheel;
     struct stats *stats;
     const struct config *config;
@@ -153,6 +154,18 @@ int endpoint_commit(void *endpoint, size_t len);
 struct record_kernel endpoint_kernel(const struct ktls_support *support); // of streams
 struct device_port worker_port(struct worker *worker);
 
+// batch.c: records that are opened and sealed side by side
+struct batch *batch_new(void); // NULL: there is no engine for it
+void batch_free(struct batch *batch);
+const char *batch_engine(const struct batch *batch); // its name; NULL allowed
+void batch_begin(struct worker *worker, struct io_event *events, size_t count); // opens what it can of a batch
+void batch_at(struct worker *worker, size_t event);                             // the event in hand; WORKER_EVENTS: none
+// What was opened ahead of the datagram in hand, for this slot; NULL: nothing.
+const struct record_opening *batch_opening(const struct worker *worker, store_slot slot);
+void batch_flush(struct batch *batch); // seals and sends what waits; NULL allowed
+void batch_end(struct worker *worker);
+extern const struct record_together batch_together; // of endpoints with a batch
+
 // handshaking.c: from the first byte to the established association
 void handshaking_datagram(struct worker *worker, struct listener *listener, const struct io_event *event);
 // The same for what has waited in the backlog.
@@ -163,6 +176,9 @@ void handshaking_stream(struct pending *pending, const struct io_event *event);
 void handshaking_end(struct pending *pending, enum stat_id result);
 void handshaking_resolved(struct worker *worker, struct slice identity);
 bool handshaking_is_hello(const uint8_t *data, size_t len);
+// Whose record a datagram seems to begin with, before anything else of its batch has happened; 0: nobody's.
+store_slot handshaking_owner(const struct worker *worker, const struct listener *listener,
+                             const struct io_event *event);
 
 // lifetime.c: DTLS associations between the store and the hand, and how long associations live
 struct lifetime_item { // a stream, or a slot

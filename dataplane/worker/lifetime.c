@@ -121,7 +121,8 @@ static struct handshake_sink datagram_sink(struct association *association)
     return (struct handshake_sink){.send = endpoint_send,
                                    .context = &association->endpoint,
                                    .reserve = endpoint_reserve,
-                                   .commit = endpoint_commit};
+                                   .commit = endpoint_commit,
+                                   .together = association->endpoint.batch == NULL ? NULL : &batch_together};
 }
 
 // An association at hand for a slot whose state is complete; takes the principal over, also when it fails.
@@ -136,7 +137,8 @@ static struct association *attach(struct worker *worker, store_slot slot, struct
     association->worker = worker;
     association->slot = slot;
     association->framework = (enum framework)store_head(worker->store, slot)->framework;
-    association->endpoint = (struct endpoint){.io = worker->io, .stats = worker->stats, .socket = listener->id};
+    association->endpoint = (struct endpoint){
+        .io = worker->io, .stats = worker->stats, .batch = worker->batch_records, .socket = listener->id};
     store_peer(worker->store, slot, &association->endpoint.peer);
     fill_device(association, listener->config, principal);
     (void)association_insert(worker->associations, association);
@@ -173,6 +175,7 @@ struct association *lifetime_wake(struct worker *worker, store_slot slot)
 
 void lifetime_release(struct worker *worker, store_slot slot)
 {
+    batch_flush(worker->batch_records); // as long as the keys are there
     store_release(worker->store, slot);
     worker_gauge(worker, STAT_ASSOCIATIONS_DTLS, store_count(worker->store));
 }

@@ -129,8 +129,10 @@ void traffic_datagram(struct association *association, const struct address *sen
     worker->others = true;
     worker->sender = sender;
     profile_enter(PROFILE_OPEN);
-    if (record_lend(association->record, data, len) == SAGATE_OK)
+    if (record_lend(association->record, data, len) == SAGATE_OK) {
+        record_ahead(association->record, batch_opening(worker, slot));
         traffic_pump(association);
+    }
     profile_leave();
     worker->sender = NULL;
     const struct slot *head = store_head(worker->store, slot);

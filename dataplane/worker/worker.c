@@ -254,6 +254,11 @@ bool worker_memory_locked(const struct worker *worker)
     return worker->locked;
 }
 
+const char *worker_engine(const struct worker *worker)
+{
+    return batch_engine(worker->batch_records);
+}
+
 struct io *worker_io(struct worker *worker)
 {
     return worker->io;
@@ -347,7 +352,10 @@ int worker_round(struct worker *worker, int64_t timeout_us)
     worker->now_us = clock_us();
     worker->now_ms = worker->now_us / 1000;
     worker->others = false;
+    profile_next(PROFILE_OPEN);
+    batch_begin(worker, events, (size_t)count);
     for (int i = 0; i < count; i++) {
+        batch_at(worker, (size_t)i);
         worker->batch = &events[i + 1];
         worker->batch_count = (size_t)(count - i - 1);
         events[i].user = user_of(worker, &events[i]);
@@ -355,12 +363,15 @@ int worker_round(struct worker *worker, int64_t timeout_us)
             worker_dispatch(worker, &events[i]);
     }
     worker->batch_count = 0;
+    batch_at(worker, WORKER_EVENTS); // what follows is none of them
     profile_next(PROFILE_LOOKUP);
     rings_drain(worker);
     profile_next(PROFILE_TIMERS);
     lifetime_run(worker);
     timer_wheel_run(worker->wheel, worker->now_ms);
     traffic_run_ready(worker);
+    profile_next(PROFILE_SEAL);
+    batch_end(worker);
     profile_next(PROFILE_HANDSHAKE);
     backlog_turn(worker, worker->others);
     profile_next(PROFILE_WORKER);
@@ -535,6 +546,7 @@ static int make_parts(struct worker *worker, const struct worker_options *option
     worker->wheel = timer_wheel_new(worker->now_ms);
     worker->associations = association_table_new(config->limits.connections);
     worker->keys = keys_new(KEYS_MAX);
+    worker->batch_records = batch_new();
     if (worker->wheel == NULL || worker->associations == NULL || worker->keys == NULL)
         return SAGATE_ENOMEM;
     result = open_store(worker, options);
@@ -607,6 +619,7 @@ void worker_free(struct worker *worker)
     pep_free(worker->pep);
     upstream_free(worker->upstreams);
     keys_free(worker->keys);
+    batch_free(worker->batch_records);
     association_table_free(worker->associations);
     store_close(worker->store);
     if (worker->private_fd >= 0)

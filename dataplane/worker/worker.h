@@ -78,6 +78,9 @@ void worker_stop_keeping(struct worker *worker);
 // False: lock_memory was asked for and could not be had. After worker_new, any thread.
 bool worker_memory_locked(const struct worker *worker);
 
+// How records of many associations are worked on, for people (dataplane/record/engine.h). Static, any thread.
+const char *worker_engine(const struct worker *worker);
+
 // The worker's io instance, for tests over the mem driver.
 struct io *worker_io(struct worker *worker);
 
