@@ -33,14 +33,15 @@ class Reloader:
 
     def __init__(self, bench, every):
         self.command = [bench.program("controlplane/ctl/sagatectl"), "-s", bench.path("control.sock"), "reload"]
-        self.every, self.next, self.done, self.failed = every, time.monotonic() + every, 0, []
+        self.every, self.next, self.seconds, self.failed = every, time.monotonic() + every, [], []
 
     def look(self):
         if time.monotonic() < self.next:
             return
         self.next += self.every
+        start = time.monotonic()
         told = subprocess.run(self.command, capture_output=True, text=True, check=False)
-        self.done += 1
+        self.seconds.append(time.monotonic() - start)
         if told.returncode != 0:
             self.failed.append((told.stdout + told.stderr).strip())
 
@@ -53,7 +54,8 @@ def watch(bench, args, loads):
     while (at := time.monotonic() - start) < seconds:
         pids = bench.sagate_pids().values()
         samples.append({"at": at, "memory": resident_bytes(pids), "descriptors": descriptors(pids),
-                        "associations": bench.metric("associations")})
+                        "associations": bench.metric("associations"),
+                        "connections": bench.metric("upstream_connections")})
         while time.monotonic() - start < min(seconds, len(samples) * seconds / SAMPLES):
             bench.sleep(0.2)
             reloader.look()
@@ -64,7 +66,7 @@ def watch(bench, args, loads):
 
 def soak(bench, args):
     bench.start_cse()
-    coaps, https = bench.start_sagate(identities=args.associations)
+    coaps, https = bench.start_sagate(identities=args.associations, associations=args.associations * 2 + 1000)
     pids = bench.sagate_pids()
     seconds = args.minutes * 60 + 5
     # The processes that count are those there at the end as well: a death would be told by a change.
@@ -82,13 +84,13 @@ def soak(bench, args):
     is_what = "median of the second quarter"
     notes = [f"{args.minutes} minutes; {sum(r['requests'] for r in results)} requests, "
              f"{sum(r['handshakes'] for r in results)} handshakes, {sum(r.get('churned', 0) for r in results)} times churned, "
-             f"{results[0].get('rebound', 0)} times rebound, {reloader.done} reloads"]
+             f"{results[0].get('rebound', 0)} times rebound, {len(reloader.seconds)} reloads"]
     notes += [f"a reload failed: {text}" for text in reloader.failed[:3]]
     if bench.sagate_pids() != pids:
         notes.append("a process of sagate died and was started again")
     return [
         figures.made("memory_growth", "resident bytes, median of the last quarter", memory[0], memory[1], is_what,
-                     memory[0] / memory[1], raw={"runs": results, "samples": samples}),
+                     memory[0] / memory[1], raw={"runs": results, "samples": samples, "reload_seconds": reloader.seconds}),
         figures.made("descriptor_growth", "descriptors, last quarter less second", opened[0] - opened[1], opened[1], is_what),
         figures.made("requests_failed", "requests and handshakes that failed, reloads that did",
                      failed + len(reloader.failed)),
