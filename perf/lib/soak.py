@@ -75,7 +75,7 @@ def soak(bench, args):
     tls = Loading(bench, https, over_https.OURS + ["--rate", str(args.tls_rate), "--churn", str(args.churn)],
                   seconds=seconds)
     samples, reloader = watch(bench, args, (dtls, tls))
-    results = [dtls.result(), tls.result()]
+    results = [dtls.result(refused=True), tls.result(refused=True)]  # counted below
     failed = sum(r["lost"] + r["refused"] + r["errors"] + r["handshakes_failed"] for r in results)
     for key, label in (("memory", "resident bytes"), ("descriptors", "open descriptors"), ("associations", "associations")):
         bench.series.append({"name": f"{key} over time", "x_label": "s", "y_label": label,
