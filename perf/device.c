@@ -300,6 +300,10 @@ static enum device_event fail(struct device *device, int error)
 {
     if (load_counters.handshakes_failed++ == 0)
         (void)fprintf(stderr, "sagate-load: handshake: %s\n", wolfSSL_ERR_reason_error_string((unsigned long)error));
+    if (sessions != NULL) { // a ticket that is not taken: in full the next time
+        wolfSSL_SESSION_free(sessions[device_index(device)]);
+        sessions[device_index(device)] = NULL;
+    }
     device_forget(device);
     return DEVICE_GONE;
 }
