@@ -74,7 +74,9 @@ def watch(bench, args, loads):
 
 def soak(bench, args):
     bench.start_cse()
-    coaps, https = bench.start_sagate(identities=args.associations, associations=args.associations * 2 + 1000)
+    # What fills up to its limit by design has small limits here, so that it is full before the second quarter begins.
+    coaps, https = bench.start_sagate(identities=args.associations, associations=args.associations * 2 + 1000,
+                                      limits="coap_exchange_bytes = 1048576; ")
     pids = bench.sagate_pids()
     seconds = args.minutes * 60 + 5
     # The processes that count are those there at the end as well: a death would be told by a change.
