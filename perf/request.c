@@ -240,13 +240,24 @@ void request_reader_reset(struct request_reader *reader)
     *reader = (struct request_reader){0};
 }
 
+// Digits behind blanks; never beyond `end`.
+static uint64_t number_at(const char *text, const char *end)
+{
+    uint64_t value = 0;
+    while (text < end && *text == ' ')
+        text++;
+    for (; text < end && *text >= '0' && *text <= '9' && value < UINT32_MAX; text++)
+        value = value * 10 + (uint64_t)(*text - '0');
+    return value;
+}
+
 static uint64_t length_of(const char *head, size_t len)
 {
     static const char name[] = "content-length:";
     const char *end = head + len;
     for (const char *line = head; line != NULL && line < end;) {
         if ((size_t)(end - line) >= sizeof name && strncasecmp(line, name, sizeof name - 1) == 0)
-            return strtoull(line + sizeof name - 1, NULL, 10);
+            return number_at(line + sizeof name - 1, end);
         const char *next = memchr(line, '\n', (size_t)(end - line));
         line = next == NULL ? NULL : next + 1;
     }
@@ -287,7 +298,7 @@ enum request_answer request_read_http(struct request_reader *reader, const uint8
         if (head_len <= STATUS_AT)
             return REQUEST_MALFORMED;
         reader->in_body = true;
-        reader->status = (unsigned)strtoul(head + STATUS_AT, NULL, 10);
+        reader->status = (unsigned)number_at(head + STATUS_AT, end);
         reader->body_left = length_of(head, head_len);
         body = have - head_len;
     }
