@@ -219,7 +219,7 @@ class Bench:
     def psk(self, identities=1):
         return ["--identity", "perf{}@sp.example", "--key-hex", self.key, "--identities", str(identities)]
 
-    def configuration(self, ports, version, credential, associations, maf, parked, servers):
+    def configuration(self, ports, version, credential, associations, maf, parked, servers, https, limits):
         """Of sagate, as text."""
         made = self.certificates()
         servers = ",\n    ".join(f'{{ name = "{name}"; http = "127.0.0.1:{cse["http"]}"; coap = "127.0.0.1:{cse["coap"]}"; }}'
@@ -232,7 +232,7 @@ class Bench:
         return f"""
 process: {{ workers = 1; pin_workers = true; log_level = "warning"; state_directory = "{self.path('state')}"; }};
 limits: {{ parked = {parked}; requests_per_association = 64; associations = {associations};
-  association_idle_seconds = 864000; associations_per_identity = 0; }};
+  association_idle_seconds = 864000; associations_per_identity = 0; {limits}}};
 upstreams = ( {{ name = "cse"; sp_id = "//sp.example"; cse_id = "/id-in"; requests = 4096;
   servers = ( {servers} ); }} );
 certificates = ( {{ name = "perf"; chain_file = "{made['server'][0]}"; key_file = "{made['server'][1]}"; }} );
@@ -240,23 +240,24 @@ trust_anchors = ( {{ name = "perf"; file = "{made['ca'][0]}"; }} );
 {maf}listeners = ( {{ name = "coaps"; transport = "dtls"; binding = "coap"; address = "127.0.0.1"; port = {ports['coaps']};
     upstream = "cse"; psk = true; {coaps}}},
   {{ name = "https"; transport = "tls"; binding = "http"; address = "127.0.0.1"; port = {ports['https']};
-    upstream = "cse"; psk = true; certificates = [ "perf" ]; }} );
+    upstream = "cse"; psk = true; certificates = [ "perf" ]; {https}}} );
 credentials_file = "{self.path('credentials.conf')}";
 control: {{ socket = "{self.path('control.sock')}"; }};
 metrics: {{ address = "127.0.0.1"; port = {ports['metrics']}; }};
 """
 
     def start_sagate(self, version="1.2", credential="psk", identities=1, associations=200000, maf="", parked=1024,
-                     servers=None):
+                     servers=None, https="", limits=""):
         """(coaps, https): two servers. Refused when sagate does not take the configuration. `maf`: text of the
-        configuration that names one. `servers`: {name: ports} of the CSE's; else the one of start_cse."""
+        configuration that names one. `servers`: {name: ports} of the CSE's; else the one of start_cse. `https`, `limits`:
+        more settings of that listener and that group, as text."""
         ports = dict(zip(("coaps", "https", "metrics"), self.ports(3)))
         made = self.certificates() if credential == "certificate" else None
         entries = ",\n".join(f'{{ identity = "perf{i}@sp.example"; key_hex = "{key_of(self.key, i)}"; '
                              f'ae_ids = [ "Cperf{i}" ]; }}' for i in range(identities))
         self.write("credentials.conf", f"credentials = (\n{entries}\n);\n", 0o600)
         config = self.write("sagate.conf",
-                            self.configuration(ports, version, credential, associations, maf, parked, servers))
+                            self.configuration(ports, version, credential, associations, maf, parked, servers, https, limits))
         program = self.program("controlplane/supervisor/sagate")
         checked = subprocess.run([program, "-t", "-c", config], capture_output=True, text=True, check=False)
         if checked.returncode != 0:

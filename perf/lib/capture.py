@@ -1,6 +1,5 @@
 # A capture of what the server sends, and the search for repeated nonces in it.
 # SPDX-License-Identifier: GPL-3.0-or-later
-import os
 import re
 import shutil
 import signal
@@ -14,14 +13,6 @@ HANDSHAKE, CID_RECORD, SERVER_HELLO = 22, 25, 2
 
 
 def available():
-    """True when tcpdump is there; root gets it from the distribution."""
-    if shutil.which("tcpdump"):
-        return True
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return False
-    print("perf: installing tcpdump from the distribution", flush=True)
-    subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "tcpdump"], check=False, capture_output=True,
-                   env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
     return shutil.which("tcpdump") is not None
 
 

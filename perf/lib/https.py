@@ -4,6 +4,7 @@ import statistics
 
 import figures
 import peers
+from bench import PATH, Server
 
 TLS = ["--security", "tls1.2", "--cipher"]
 OURS = TLS + ["PSK-AES128-GCM-SHA256"]
@@ -16,7 +17,7 @@ WHO = {"haproxy": "HAProxy, one thread, to the same CSE", "nginx": "nginx, one p
 
 def without_identity(server):
     """The same server for devices that prove none: it shows its certificate, as its peers do."""
-    return type(server)(server.port, server.pids, ["--path", "/"])
+    return Server(server.port, server.pids, ["--from", "Cperf0", "--path", PATH])
 
 
 def alternate(bench, runs):

@@ -211,7 +211,8 @@ def idle(bench, args):
                          of_reference, raw),
         figures.measured("bytes_per_association_absolute", "resident bytes, what sagate needs by itself included",
                          [after / count], None, reference, of_reference),
-        figures.measured("answered", "part of the sample, without another handshake", [sampled["answered"] / size], raw={"sample": size}),
+        figures.measured("answered", "part of the sample, without another handshake", [sampled["answered"] / size],
+                         raw={"sample": size}),
         figures.measured("nonces_repeated", "records", [sampled["nonce_repeats"]]),
     ], notes
 
@@ -250,7 +251,7 @@ def restart(bench, args):
     capturing = capture.Capture(bench, server.port) if capture.available() else None
     notes = cid_notes(args, holder.established)
     if not capturing:
-        notes.append("nonces_repeated_captured: there is no tcpdump")
+        notes.append("nonces_repeated_captured: tcpdump is not installed")
     seconds, probes = [], []
     for _ in range(args.repetitions):
         took, probed = restart_once(bench, holder)
@@ -278,7 +279,8 @@ def restart(bench, args):
         searched = capture.search(capturing.path, args.cid)
         searched["packets_dropped"] = dropped
         notes.append(f"capture: {searched}")
-        found.append(figures.measured("nonces_repeated_captured", "records in the capture", [searched["repeats"]], raw={"capture": searched}))
+        found.append(figures.measured("nonces_repeated_captured", "records in the capture", [searched["repeats"]],
+                                      raw={"capture": searched}))
     return found, notes
 
 
