@@ -23,7 +23,7 @@ static void add_row(struct answer *answer, const struct answer_echo *echo, int r
     if (number == 0 || value.data == NULL)
         return;
     if (numbering_rows[row].uint)
-        coap_list_add_uint(&answer->options, number, coap_uint(value));
+        coap_list_add_uint_value(&answer->options, number, value);
     else
         coap_list_add(&answer->options, number, value);
 }
@@ -90,12 +90,6 @@ static bool translate_row(int row, struct slice value, const struct answer_echo 
     return true;
 }
 
-static bool is_uint(uint16_t number)
-{
-    return number == COAP_CONTENT_FORMAT || number == COAP_MAX_AGE || number == COAP_BLOCK1 || number == COAP_BLOCK2 ||
-           number == COAP_SIZE1 || number == COAP_SIZE2 || number == COAP_OBSERVE;
-}
-
 // Any other option of the CSE's. False: it is critical and not known in an answer.
 static bool translate_other(const struct coap_message *message, size_t index, struct answer *answer)
 {
@@ -104,8 +98,8 @@ static bool translate_other(const struct coap_message *message, size_t index, st
     bool again = index > 0 && message->options[index - 1].number == option->number;
     if (standard != NULL && standard->response && option->value.len >= standard->min &&
         option->value.len <= standard->max && (standard->repeatable || !again)) {
-        if (is_uint(option->number))
-            coap_list_add_uint(&answer->options, option->number, coap_uint(option->value));
+        if (standard->uint)
+            coap_list_add_uint_value(&answer->options, option->number, option->value);
         else
             coap_list_add(&answer->options, option->number, option->value);
         return true;

@@ -163,6 +163,31 @@ static inline size_t option_head(uint8_t *out, uint32_t delta, uint32_t len)
     return (size_t)(end - out);
 }
 
+// Most values are short: two moves that overlap are less than a call.
+static inline void copy_value(uint8_t *to, struct slice value)
+{
+    const uint8_t *from = value.data;
+    size_t len = value.len;
+    uint64_t first, last;
+    uint32_t first_half, last_half;
+    if (len > 16) {
+        memcpy(to, from, len);
+    } else if (len >= sizeof first) {
+        memcpy(&first, from, sizeof first);
+        memcpy(&last, from + len - sizeof last, sizeof last);
+        memcpy(to, &first, sizeof first);
+        memcpy(to + len - sizeof last, &last, sizeof last);
+    } else if (len >= sizeof first_half) {
+        memcpy(&first_half, from, sizeof first_half);
+        memcpy(&last_half, from + len - sizeof last_half, sizeof last_half);
+        memcpy(to, &first_half, sizeof first_half);
+        memcpy(to + len - sizeof last_half, &last_half, sizeof last_half);
+    } else {
+        for (size_t i = 0; i < len; i++)
+            to[i] = from[i];
+    }
+}
+
 void coap_add(struct coap_writer *writer, uint16_t number, struct slice value)
 {
     uint8_t head[OPTION_HEAD_MAX];
@@ -175,8 +200,7 @@ void coap_add(struct coap_writer *writer, uint16_t number, struct slice value)
     if (!writer->full && writer->cap - writer->len >= OPTION_HEAD_MAX + value.len) { // it fits, whatever its head is
         uint8_t *at = writer->data + writer->len;
         size_t len = option_head(at, delta, (uint32_t)value.len);
-        if (value.len > 0)
-            memcpy(at + len, value.data, value.len);
+        copy_value(at + len, value);
         writer->len += len + value.len;
         return;
     }
@@ -200,13 +224,13 @@ int coap_end(const struct coap_writer *writer)
     return writer->full ? SAGATE_ETOOBIG : (int)writer->len;
 }
 
-void coap_list_add(struct coap_list *list, uint16_t number, struct slice value)
+void coap_list_insert(struct coap_list *list, uint16_t number, struct slice value)
 {
     if (list->count == COAP_LIST_MAX) {
         list->full = true;
         return;
     }
-    // Most come in order already; the others are moved down past greater numbers only, which keeps the sort stable.
+    // Moved down past greater numbers only, which keeps the sort stable.
     size_t at = list->count++;
     while (at > 0 && list->options[at - 1].number > number) {
         list->options[at] = list->options[at - 1];
