@@ -31,9 +31,9 @@ static void add_row(struct answer *answer, const struct answer_echo *echo, int r
 static void add_echo(struct answer *answer, const struct answer_echo *echo)
 {
     uint16_t number = numbering_rows[ONEM2M_RSC].number[echo->numbering];
+    add_row(answer, echo, ONEM2M_RQI, echo->request_id);
     if (answer->rsc != 0)
         coap_list_add_uint(&answer->options, number, (uint32_t)answer->rsc);
-    add_row(answer, echo, ONEM2M_RQI, echo->request_id);
 }
 
 int answer_rsc_of_code(uint8_t code, enum onem2m_operation operation)
@@ -135,9 +135,9 @@ int answer_translate(const struct coap_message *message, enum numbering from, co
     answer->payload = message->payload;
     if (interim)
         return SAGATE_OK;
-    add_echo(answer, echo);
     if (seen[ONEM2M_RVI].data == NULL)
         add_row(answer, echo, ONEM2M_RVI, echo->release_version);
+    add_echo(answer, echo);
     return SAGATE_OK;
 }
 
@@ -146,11 +146,11 @@ void answer_own(const struct answer_echo *echo, uint8_t code, int rsc, const cha
 {
     reset(answer, code != 0 ? code : onem2m_rsc_coap(rsc, echo->operation));
     answer->rsc = rsc;
-    add_echo(answer, echo);
-    add_row(answer, echo, ONEM2M_RVI, echo->release_version);
     coap_list_add_uint(&answer->options, COAP_CONTENT_FORMAT, JSON_FORMAT);
     if (max_age != 0)
         coap_list_add_uint(&answer->options, COAP_MAX_AGE, max_age);
+    add_row(answer, echo, ONEM2M_RVI, echo->release_version);
+    add_echo(answer, echo);
     int len = snprintf(answer->text, sizeof answer->text, "{\"m2m:dbg\":\"%s\"}", debug);
     answer->payload = slice_of(answer->text, len < 0 || (size_t)len >= sizeof answer->text ? 0 : (size_t)len);
 }

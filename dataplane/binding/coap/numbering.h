@@ -13,30 +13,31 @@
 // Current: TS-0008 V2.6 and later (FR 279, RQI 283). Old: Releases 1 and 2 (FR 256, RQI 257).
 enum numbering { NUMBERING_CURRENT, NUMBERING_OLD };
 
+// In the order of their current numbers, so that options that are added one after the other need no sorting.
 enum numbering_option {
+    ONEM2M_OT,
+    ONEM2M_RTURI,
+    ONEM2M_TY,
+    ONEM2M_RVI,
+    ONEM2M_ASRI,
     ONEM2M_FR,
     ONEM2M_RQI,
-    ONEM2M_NM,
-    ONEM2M_OT,
     ONEM2M_RQET,
     ONEM2M_RSET,
     ONEM2M_OET,
-    ONEM2M_RTURI,
     ONEM2M_EC,
     ONEM2M_RSC,
     ONEM2M_GID,
-    ONEM2M_TY,
     ONEM2M_CTO,
     ONEM2M_CTS,
     ONEM2M_ATI,
-    ONEM2M_RVI,
-    ONEM2M_ASRI,
     ONEM2M_VSI,
     ONEM2M_GTM,
     ONEM2M_AUS,
     ONEM2M_OMR,
     ONEM2M_PRPI,
     ONEM2M_MSU,
+    ONEM2M_NM,
     NUMBERING_OPTIONS
 };
 

@@ -82,8 +82,9 @@ static bool segment_ok(struct slice segment)
 {
     if (slice_is(segment, ".") || slice_is(segment, ".."))
         return false;
+    static const bool bad[UINT8_MAX + 1] = {[0 ... 0x1f] = true, [0x7f] = true, ['/'] = true};
     for (size_t i = 0; i < segment.len; i++) {
-        if (segment.data[i] < 0x20 || segment.data[i] == 0x7f || segment.data[i] == '/')
+        if (bad[segment.data[i]])
             return false;
     }
     return true;
@@ -295,15 +296,19 @@ static void add_standard(const struct coap_request *request, bool with_observe, 
     }
 }
 
-static int add_onem2m(const struct coap_request *request, enum numbering numbering, struct coap_list *list,
-                      struct coap_refusal *refusal)
+static int add_onem2m(const struct coap_request *request, enum numbering numbering, struct slice from,
+                      struct coap_list *list, struct coap_refusal *refusal)
 {
     uint32_t rows = request->present & ~(1U << ONEM2M_FR);
+    if (from.len > 0)
+        rows |= 1U << ONEM2M_FR;
     if (request->primitive.release_version.data != NULL) // perhaps the listener's
         rows |= 1U << ONEM2M_RVI;
     for (; rows != 0; rows &= rows - 1) {
         int row = __builtin_ctz(rows);
-        struct slice value = row == ONEM2M_RVI ? request->primitive.release_version : request->options[row];
+        struct slice value = row == ONEM2M_RVI  ? request->primitive.release_version
+                             : row == ONEM2M_FR ? from
+                                                : request->options[row];
         uint16_t number = numbering_rows[row].number[numbering];
         if (number == 0 && !numbering_rows[row].informative)
             return refuse_option(refusal, "the CSE has no number for a oneM2M option");
@@ -325,11 +330,9 @@ int coap_request_options(const struct coap_request *request, const struct device
     if (verdict->from_len > numbering_rows[ONEM2M_FR].max)
         return refuse(refusal, 0, RSC_BAD_REQUEST, "From is too long for an option");
     add_standard(request, with_observe, list);
-    int status = add_onem2m(request, numbering, list, refusal);
+    int status = add_onem2m(request, numbering, slice_of(verdict->from, verdict->from_len), list, refusal);
     if (status != SAGATE_OK)
         return status;
-    if (verdict->from_len > 0)
-        coap_list_add(list, numbering_rows[ONEM2M_FR].number[numbering], slice_of(verdict->from, verdict->from_len));
     if (upstream->coap_identity == CONFIG_IDENTITY_OPTIONS) {
         if (verdict->originator_len > 0)
             coap_list_add(list, COAP_SAGATE_ORIGINATOR, slice_of(verdict->originator, verdict->originator_len));
