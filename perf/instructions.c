@@ -2,6 +2,7 @@
 // that instructions can be counted: devices with DTLS 1.2 PSK and a Connection ID ask and a CSE answers, or devices
 // come one after the other, each with a cookie exchange and a handshake.
 // SPDX-License-Identifier: GPL-3.0-or-later
+#include "dataplane/handshake/allocator.h"
 #include "tests/unit/worker_rig.h"
 
 #include <stdio.h>
@@ -150,6 +151,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "usage: sagate-perf-instructions [requests|handshakes [NUMBER]]\n");
         return EXIT_FAILURE;
     }
+    allocator_install(); // as the data process does
     scene_open(LIMITS);
     if (handshakes)
         count_handshakes((unsigned)times);
