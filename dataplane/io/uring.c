@@ -338,6 +338,7 @@ static int submit(struct uring *io, int64_t wait_us, bool *interrupted)
         rc = io_uring_submit_and_wait_timeout(&io->ring, &cqe, 1, &time, NULL);
     }
     profile_leave();
+    uring_datagram_settle(io);
     *interrupted = rc == -EINTR;
     // EBUSY and EAGAIN: the kernel wants completions taken first, or has no memory just now.
     if (rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN)
@@ -374,7 +375,7 @@ static void completed(struct uring *io, const struct io_uring_cqe *cqe)
         source_completed(io, index, cqe);
         break;
     case URING_TRANSMIT:
-        uring_datagram_sent(io, index, cqe->res);
+        uring_datagram_failed(io, index, cqe->res);
         break;
     default:
         uring_stream_completed(io, op, index, cqe);

@@ -77,6 +77,8 @@ struct uring_transmit {
     uint32_t next;             // of the free list, or of a train
     struct uring_train *train; // of which it is the first; NULL: it travels alone
     struct io_uring_sqe *sqe;  // until it is submitted
+    unsigned position;         // of that in the submission queue
+    bool failed;               // its completion, which only a failure has, waits to be looked at
     uint8_t data[IO_DATAGRAM_MAX];
 };
 
@@ -170,6 +172,8 @@ struct uring {
     struct uring_train *trains;
     uint32_t train_free; // head of the list of free ones; URING_TRAINS: none
     struct uring_transmit *transmits;
+    uint32_t *leaving; // first transmits of the requests to send of which nothing is known yet, in their order
+    size_t leaving_count;
     uint32_t transmit_free;  // head of the list of free ones; transmit_count: none
     uint32_t transmit_count; // how many there are
     uint32_t reserved;       // the reserved one; transmit_count: none
@@ -224,12 +228,13 @@ io_id uring_source_id(const struct uring *io, const struct uring_source *source)
 void uring_source_kick(struct uring *io, struct uring_source *source);
 void uring_source_settle(struct uring *io, struct uring_source *source);
 
-// uring_datagram.c
+// uring_datagram.c: failed: the completion of a request to send; settle: after a submission, gives back what was sent.
 int uring_datagram_open(struct uring *io);
 void uring_datagram_free(struct uring *io);
 bool uring_datagram_arm(struct uring *io, struct uring_source *source);
 void uring_datagram_received(struct uring *io, struct uring_source *source, const struct io_uring_cqe *cqe);
-void uring_datagram_sent(struct uring *io, uint32_t index, int result);
+void uring_datagram_failed(struct uring *io, uint32_t index, int result);
+void uring_datagram_settle(struct uring *io);
 uint8_t *uring_datagram_reserve(struct io *base, size_t len);
 int uring_datagram_commit(struct io *base, io_id id, const struct address *to, size_t len);
 

@@ -18,7 +18,8 @@ int uring_datagram_open(struct uring *io)
     io->receive_message.msg_namelen = sizeof(struct address);
     io->transmit_count = io->options.receive_buffers < 64 ? 64 : io->options.receive_buffers;
     io->transmits = calloc(io->transmit_count, sizeof *io->transmits);
-    if (io->transmits == NULL)
+    io->leaving = calloc(io->transmit_count, sizeof *io->leaving);
+    if (io->transmits == NULL || io->leaving == NULL)
         return SAGATE_ENOMEM;
     for (uint32_t i = 0; i < io->transmit_count; i++)
         io->transmits[i].next = i + 1;
@@ -35,6 +36,7 @@ int uring_datagram_open(struct uring *io)
 void uring_datagram_free(struct uring *io)
 {
     free(io->transmits);
+    free(io->leaving);
     free(io->trains);
 }
 
@@ -143,6 +145,14 @@ static void release(struct uring *io, uint32_t index)
     io->transmit_free = index;
 }
 
+// With MSG_DONTWAIT a request to send is done with when its submission is. So only a failure needs a completion, and
+// waiting for input need not end, and begin again, because something was sent.
+static void describe(struct io_uring_sqe *sqe, uint32_t index)
+{
+    io_uring_sqe_set_data64(sqe, uring_data(URING_TRANSMIT, index, 0));
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
 // Makes the request to send a datagram. False: it is lost, no submission entry.
 static bool send_alone(struct uring *io, struct uring_source *source, uint32_t index)
 {
@@ -159,7 +169,10 @@ static bool send_alone(struct uring *io, struct uring_source *source, uint32_t i
     io_uring_prep_send(sqe, source->fd, transmit->data, transmit->len, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (transmit->to.len > 0)
         io_uring_prep_send_set_addr(sqe, &transmit->to.any, (uint16_t)transmit->to.len);
-    io_uring_sqe_set_data64(sqe, uring_data(URING_TRANSMIT, index, 0));
+    describe(sqe, index);
+    transmit->position = io->ring.sq.sqe_tail;
+    transmit->failed = false;
+    io->leaving[io->leaving_count++] = index;
     source->sending++;
     return true;
 }
@@ -184,7 +197,7 @@ static bool couple(struct uring *io, const struct uring_source *source, uint32_t
     first->train = train;
     first->next = io->transmit_count;
     io_uring_prep_sendmsg(first->sqe, source->fd, &train->message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    io_uring_sqe_set_data64(first->sqe, uring_data(URING_TRANSMIT, index, 0));
+    describe(first->sqe, index);
     return true;
 }
 
@@ -249,7 +262,7 @@ static void train_sent(struct uring *io, struct uring_source *source, uint32_t i
         report_error(io, source, -result);
     if (result >= 0) {
         io->base.counters.datagrams_sent += train->count;
-        io->base.counters.bytes_sent += (uint64_t)result;
+        io->base.counters.bytes_sent += (uint64_t)train->count * io->transmits[index].len;
     } else if (!again) {
         io->base.counters.datagrams_send_failed += train->count;
     }
@@ -265,7 +278,7 @@ static void train_sent(struct uring *io, struct uring_source *source, uint32_t i
     }
 }
 
-void uring_datagram_sent(struct uring *io, uint32_t index, int result)
+static void sent(struct uring *io, uint32_t index, int result)
 {
     struct uring_transmit *transmit = &io->transmits[index];
     struct uring_source *source = &io->sources[transmit->source];
@@ -286,4 +299,46 @@ void uring_datagram_sent(struct uring *io, uint32_t index, int result)
     }
     release(io, index);
     uring_source_settle(io, source);
+}
+
+void uring_datagram_failed(struct uring *io, uint32_t index, int result)
+{
+    size_t at = 0;
+    // A completion that was not in the ring yet when its submission was settled: kernels keep some back when the ring
+    // is full.
+    while (!io->transmits[index].failed && at < io->leaving_count && io->leaving[at] != index)
+        at++;
+    if (!io->transmits[index].failed && at < io->leaving_count)
+        memmove(io->leaving + at, io->leaving + at + 1, (--io->leaving_count - at) * sizeof *io->leaving);
+    io->transmits[index].failed = false;
+    sent(io, index, result);
+}
+
+static void mark_failed(struct uring *io)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head;
+    io_uring_for_each_cqe(&io->ring, head, cqe)
+    {
+        if ((cqe->user_data >> 32 & UINT16_MAX) == URING_TRANSMIT)
+            io->transmits[(uint32_t)cqe->user_data].failed = true;
+    }
+}
+
+void uring_datagram_settle(struct uring *io)
+{
+    if (io->leaving_count == 0 || io_uring_cq_has_overflow(&io->ring))
+        return;
+    unsigned taken = io_uring_smp_load_acquire(io->ring.sq.khead);
+    size_t settled = 0;
+    mark_failed(io);
+    for (; settled < io->leaving_count; settled++) {
+        uint32_t index = io->leaving[settled];
+        if ((int)(taken - io->transmits[index].position) < 0)
+            break;
+        if (!io->transmits[index].failed)
+            sent(io, index, 0);
+    }
+    io->leaving_count -= settled;
+    memmove(io->leaving, io->leaving + settled, io->leaving_count * sizeof *io->leaving);
 }
