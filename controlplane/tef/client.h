@@ -34,6 +34,7 @@ struct tef_client_settings {
     unsigned in_flight;            // requests on one connection before another is opened: 1 … 64
     unsigned timeout_ms;           // of one request, connecting included
     unsigned registration_seconds; // lifetime that is asked for
+    unsigned fetch_suid;           // for TEF_METHOD_FETCH_CREDENTIALS; 0: TEF_SUID_KPSA
 };
 
 // Results: SAGATE_OK with a key that has key_len > 0, or

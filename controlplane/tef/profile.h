@@ -6,6 +6,7 @@
 
 enum tef_kind { TEF_MAF, TEF_MEF };
 enum tef_encoding { TEF_ENCODING_AUTO, TEF_ENCODING_BASE64, TEF_ENCODING_HEX };
+enum { TEF_SUID_KM = 21, TEF_SUID_KPSA = 22 }; // of keys that come through an MEF (TS-0004 6.3.4.2.39)
 enum tef_numbering { TEF_NUMBERING_CURRENT, TEF_NUMBERING_OLD }; // of the oneM2M options of CoAP (TS-0008)
 enum tef_method { // of fetching a key from an MEF (TS-0003 8.3.5.2.8, or the older 8.3.2.1)
     TEF_METHOD_KEY_RETRIEVAL,

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SUID_MEF_SAEF = 22 };
+static unsigned suid_of(const struct tef_client *client)
+{
+    return client->settings.fetch_suid != 0 ? client->settings.fetch_suid : TEF_SUID_KPSA;
+}
 
 // base + "/" + id without a double slash.
 static void join(const char *base, const char *id, char *out, size_t cap)
@@ -27,7 +30,7 @@ static void target_of(const struct tef_client *client, const struct request *req
     else if (request->kind != REQUEST_FETCH)
         join(profile->registration_path, request->id, out, cap);
     else if (client->settings.kind == TEF_MEF && profile->method == TEF_METHOD_FETCH_CREDENTIALS)
-        (void)snprintf(out, cap, "/fetchCredentials/%s@%s/%d", request->id, client->settings.fqdn, SUID_MEF_SAEF);
+        (void)snprintf(out, cap, "/fetchCredentials/%s@%s/%u", request->id, client->settings.fqdn, suid_of(client));
     else
         join(keys, request->id, out, cap);
 }
@@ -88,7 +91,7 @@ static int key_of(const struct tef_client *client, const struct request *request
     if (rc != SAGATE_OK)
         return rc;
     if (older)
-        key->suid = SUID_MEF_SAEF; // such an answer has none: it is for the one in the request's path
+        key->suid = suid_of(client); // such an answer has none: it is for the one in the request's path
     if (key->key_len == 0)
         *why = "it has no key";
     else if (key->relative_key_id[0] != '\0' && strcmp(key->relative_key_id, request->id) != 0)

@@ -175,7 +175,8 @@ static void run_request(struct connection *connection)
     struct server *server = connection->server;
     struct message *message = &connection->message;
     struct procedure_answer made;
-    const struct procedure_peer peer = {.client_id = connection->peer.client_id, .exported = connection->peer.exported};
+    const struct procedure_peer peer = {
+        .client_id = connection->peer.client_id, .exported = connection->peer.exported, .km = connection->peer.km};
     procedure_run(server->settings, connection->function, server->store, &peer, &message->request, clock_wall(), &made);
     answer(connection, &made, message->id, message->close);
     procedure_answer_release(&made);
@@ -243,17 +244,31 @@ static void established(struct connection *connection)
     }
 }
 
-static void shake_hands(struct connection *connection, const uint8_t *data, size_t len)
+static void on_resolved(void *context, const struct tef_key *km);
+
+static void go_on(struct connection *connection, int result)
 {
-    int result = handshake_run(connection->handshake, data, len);
-    while (result == SAGATE_PARKED)
-        result = peer_resolve(connection->server->store, connection->handshake);
+    while (result == SAGATE_PARKED && connection->peer.wait == NULL)
+        result = peer_resolve(connection->server, connection->function, connection->handshake, &connection->peer,
+                              on_resolved, connection);
     if (result == SAGATE_DONE) {
         established(connection);
-    } else if (result != SAGATE_AGAIN) {
+    } else if (result != SAGATE_AGAIN && result != SAGATE_PARKED) {
         peer_failed(connection->server, connection->function, connection->handshake);
         connection->refusing = connection->ending = true; // an alert may still be on its way
     }
+}
+
+static void on_resolved(void *context, const struct tef_key *km)
+{
+    struct connection *connection = context;
+    go_on(connection, peer_resolved(connection->handshake, &connection->peer, km));
+    settle(connection);
+}
+
+static void shake_hands(struct connection *connection, const uint8_t *data, size_t len)
+{
+    go_on(connection, handshake_run(connection->handshake, data, len));
 }
 
 // --- Events ------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ struct server {
     struct counts *counts;
     struct handshake_contexts *contexts;
     struct connection *connections;
+    struct enrolled *enrolled;
     struct event *expiry;
     struct server_listener {
         struct server *server;

@@ -221,7 +221,8 @@ char *content_of_key(const struct tef_profile *profile, const struct tef_store_k
     return finish(profile->key_root, members);
 }
 
-char *content_of_registration(const struct tef_profile *profile, const struct tef_store_registration *registration)
+char *content_of_registration(const struct tef_profile *profile, const struct tef_store_registration *registration,
+                              const char *assigned_key_id)
 {
     json_t *members = json_object();
     add(members, profile->resource_id, json_string(registration->id));
@@ -229,6 +230,8 @@ char *content_of_registration(const struct tef_profile *profile, const struct te
     add_time(members, profile->expiration_time, registration->expires_at);
     add(members, profile->admin_fqdn, json_string(registration->admin_fqdn));
     add_labels(members, profile, registration->labels);
+    if (assigned_key_id[0] != '\0')
+        add(members, "assignedSymmKeyID", json_string(assigned_key_id));
     return finish(profile->registration_root, members);
 }
 

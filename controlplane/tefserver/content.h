@@ -26,7 +26,9 @@ int content_read(const struct tef_profile *profile, const char *root, struct sli
 
 // Strings to wipe and free; NULL when memory is short. Without `with_value` a key has none.
 char *content_of_key(const struct tef_profile *profile, const struct tef_store_key *key, bool with_value);
-char *content_of_registration(const struct tef_profile *profile, const struct tef_store_registration *registration);
+// `assigned_key_id`: the KmID of assignedSymmKeyID; "" for none.
+char *content_of_registration(const struct tef_profile *profile, const struct tef_store_registration *registration,
+                              const char *assigned_key_id);
 char *content_of_credentials(const struct tef_key *derived, int64_t now);
 
 #endif

@@ -129,8 +129,8 @@ static void run_request(struct association *association, const struct coap_messa
     struct procedure_request request;
     struct slice id;
     char target[COAP_TARGET_MAX];
-    const struct procedure_peer peer = {.client_id = association->peer.client_id,
-                                        .exported = association->peer.exported};
+    const struct procedure_peer peer = {
+        .client_id = association->peer.client_id, .exported = association->peer.exported, .km = association->peer.km};
     if (coap_read_request(message, target, &request, &id) == SAGATE_OK)
         procedure_run(server->settings, datagram->function, server->store, &peer, &request, clock_wall(), &answer);
     struct recent *recent = &association->recent[association->recent_next++ % RECENT];
@@ -207,21 +207,33 @@ static void established(struct association *association)
     pump(association);
 }
 
+static void on_resolved(void *context, const struct tef_key *km);
+
 static void go_on(struct association *association, int result)
 {
-    while (result == SAGATE_PARKED)
-        result = peer_resolve(association->datagram->server->store, association->handshake);
+    struct datagram *datagram = association->datagram;
+    while (result == SAGATE_PARKED && association->peer.wait == NULL)
+        result = peer_resolve(datagram->server, datagram->function, association->handshake, &association->peer,
+                              on_resolved, association);
     if (result == SAGATE_DONE) {
         established(association);
-    } else if (result != SAGATE_AGAIN) {
-        peer_failed(association->datagram->server, association->datagram->function, association->handshake);
+    } else if (result != SAGATE_AGAIN && result != SAGATE_PARKED) {
+        peer_failed(datagram->server, datagram->function, association->handshake);
         association->dead = true;
     } else {
         uint64_t now = clock_ms();
         uint64_t left = association->deadline_ms > now ? association->deadline_ms - now : 0;
-        uint64_t flight = handshake_timer_ms(association->handshake);
+        uint64_t flight = result == SAGATE_PARKED ? 0 : handshake_timer_ms(association->handshake);
         set_timer(association, flight > 0 && flight < left ? flight : left);
     }
+}
+
+static void on_resolved(void *context, const struct tef_key *km)
+{
+    struct association *association = context;
+    go_on(association, peer_resolved(association->handshake, &association->peer, km));
+    if (association->dead)
+        association_free(association);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *context)

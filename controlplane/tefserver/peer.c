@@ -15,19 +15,50 @@ static struct log_sample failed_sample;
 
 void peer_release(struct peer *peer)
 {
+    enrolled_give_up(peer->wait);
     secret_free(peer->exported);
+    secret_free(peer->km);
+    peer->wait = NULL;
     peer->exported = NULL;
+    peer->km = NULL;
 }
 
-int peer_resolve(struct tef_store *store, struct handshake *handshake)
+int peer_resolved(struct handshake *handshake, struct peer *peer, const struct tef_key *km)
+{
+    peer->wait = NULL;
+    peer->km = km == NULL ? NULL : secret_alloc(sizeof *km);
+    if (peer->km != NULL)
+        *peer->km = *km;
+    return handshake_resolve(handshake, peer->km == NULL ? slice_of("", 0) : slice_of(km->key, km->key_len));
+}
+
+static int resolve_enrolled(struct server *server, const struct settings_function *function,
+                            struct handshake *handshake, struct peer *peer, enrolled_done *done, void *context)
+{
+    struct tef_key *km = secret_alloc(sizeof *km);
+    int found = km == NULL
+                    ? SAGATE_ENOMEM
+                    : enrolled_find(server, function, handshake_identity(handshake), done, context, &peer->wait, km);
+    int result = SAGATE_PARKED;
+    if (found != SAGATE_PARKED)
+        result = peer_resolved(handshake, peer, found == SAGATE_OK ? km : NULL);
+    secret_free(km);
+    return result;
+}
+
+int peer_resolve(struct server *server, const struct settings_function *function, struct handshake *handshake,
+                 struct peer *peer, enrolled_done *done, void *context)
 {
     struct tef_store_client client;
     size_t len = 0;
     uint8_t *psk = secret_alloc(TEF_KEY_MAX);
     if (psk == NULL)
         return SAGATE_EHANDSHAKE;
-    int found = tef_store_client_by_identity(store, handshake_identity(handshake), &client, psk, &len);
-    int result = handshake_resolve(handshake, slice_of(psk, found == SAGATE_OK ? len : 0));
+    secret_free(peer->km); // of an identity before this one
+    peer->km = NULL;
+    int found = tef_store_client_by_identity(server->store, handshake_identity(handshake), &client, psk, &len);
+    int result = found == SAGATE_OK ? handshake_resolve(handshake, slice_of(psk, len))
+                                    : resolve_enrolled(server, function, handshake, peer, done, context);
     secret_free(psk);
     return result;
 }
@@ -39,7 +70,9 @@ static void identify(struct tef_store *store, enum framework framework, struct s
     uint8_t *psk = secret_alloc(TEF_KEY_MAX);
     size_t len = 0;
     int result = SAGATE_ENOMEM;
-    if (framework == FRAMEWORK_PSK && psk != NULL)
+    if (framework == FRAMEWORK_PSK && peer->km != NULL)
+        result = tef_store_client_by_id(store, slice_text(peer->km->source_id), &client);
+    else if (framework == FRAMEWORK_PSK && psk != NULL)
         result = tef_store_client_by_identity(store, identity, &client, psk, &len);
     else if (framework == FRAMEWORK_CERTIFICATE)
         result = identity_of_certificate(store, certificate, &client);
@@ -51,8 +84,10 @@ static void identify(struct tef_store *store, enum framework framework, struct s
 static void export_keys(const struct handshake *handshake, const char *label, struct peer *peer)
 {
     peer->exported = secret_alloc(DERIVE_EXPORTED);
-    if (peer->exported == NULL || handshake_export(handshake, label, peer->exported, DERIVE_EXPORTED) != SAGATE_OK)
-        peer_release(peer);
+    if (peer->exported == NULL || handshake_export(handshake, label, peer->exported, DERIVE_EXPORTED) != SAGATE_OK) {
+        secret_free(peer->exported);
+        peer->exported = NULL;
+    }
 }
 
 bool peer_take(struct server *server, const struct settings_function *function, struct handshake *handshake,

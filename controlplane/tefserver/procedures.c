@@ -13,8 +13,6 @@
 #include <strings.h>
 #include <sys/random.h>
 
-enum { SUID_KM = 21, SUID_KPSA = 22 }; // TS-0004 6.3.4.2.39
-
 const char *procedure_name(enum procedure procedure)
 {
     static const char *const names[] = {
@@ -126,6 +124,33 @@ static int read_content(struct run *run, const char *root)
 
 // --- Client registrations (8.8.2.3 to 8.8.2.6) -------------------------------------------------------------------
 
+// A client that has come with a key of an MEF goes on with it under an identity of this MAF
+// (assignedSymmKeyID, 8.8.2.3).
+static enum onem2m_rsc assign_key(struct run *run)
+{
+    const struct tef_key *km = run->peer->km;
+    if (km == NULL)
+        return RSC_OK;
+    struct tef_key *key = &run->key.key;
+    run->key = (struct tef_store_key){0};
+    memcpy(key->key, km->key, sizeof key->key);
+    key->key_len = km->key_len;
+    key->expires_at = km->expires_at != 0 ? km->expires_at : run->now + run->settings->limits.key_seconds;
+    key->suid = TEF_SUID_KM;
+    (void)snprintf(key->relative_key_id, sizeof key->relative_key_id, "%s", km->relative_key_id);
+    (void)snprintf(key->source_id, sizeof key->source_id, "%s", run->client.id);
+    int result = tef_store_key_add(run->store, run->function->kind, &run->key);
+    return result == SAGATE_OK || result == SAGATE_EEXISTS ? RSC_OK : rsc_of(result);
+}
+
+static char *registration_content(const struct run *run)
+{
+    char assigned[2 * TEF_ID_MAX + 2] = "";
+    if (run->peer->km != NULL)
+        (void)snprintf(assigned, sizeof assigned, "%s@%s", run->peer->km->relative_key_id, run->function->fqdn);
+    return content_of_registration(run->profile, &run->registration, assigned);
+}
+
 static enum onem2m_rsc register_client(struct run *run)
 {
     struct tef_store_registration *registration = &run->registration;
@@ -148,11 +173,14 @@ static enum onem2m_rsc register_client(struct run *run)
     (void)snprintf(registration->client_id, sizeof registration->client_id, "%s", run->client.id);
     (void)snprintf(registration->admin_fqdn, sizeof registration->admin_fqdn, "%s", content->admin_fqdn);
     (void)snprintf(registration->labels, sizeof registration->labels, "%s", content->labels);
+    enum onem2m_rsc assigned = assign_key(run);
+    if (assigned != RSC_OK)
+        return assigned;
     result = tef_store_registration_put(run->store, run->function->kind, registration);
     if (result != SAGATE_OK)
         return rsc_of(result);
     name_resource(run, registration->id);
-    return give(run, RSC_CREATED, content_of_registration(run->profile, registration));
+    return give(run, RSC_CREATED, registration_content(run));
 }
 
 static enum onem2m_rsc update_registration(struct run *run)
@@ -168,8 +196,7 @@ static enum onem2m_rsc update_registration(struct run *run)
     if (content->has_labels)
         (void)snprintf(registration->labels, sizeof registration->labels, "%s", content->labels);
     result = tef_store_registration_put(run->store, run->function->kind, registration);
-    return result != SAGATE_OK ? rsc_of(result)
-                               : give(run, RSC_UPDATED, content_of_registration(run->profile, registration));
+    return result != SAGATE_OK ? rsc_of(result) : give(run, RSC_UPDATED, registration_content(run));
 }
 
 static enum onem2m_rsc on_registration(struct run *run)
@@ -183,7 +210,7 @@ static enum onem2m_rsc on_registration(struct run *run)
     if (strcmp(run->registration.client_id, run->client.id) != 0)
         return RSC_ORIGINATOR_HAS_NO_PRIVILEGE;
     if (operation == ONEM2M_RETRIEVE)
-        return give(run, RSC_OK, content_of_registration(run->profile, &run->registration));
+        return give(run, RSC_OK, registration_content(run));
     if (operation == ONEM2M_UPDATE)
         return update_registration(run);
     int result = tef_store_registration_remove(run->store, run->function->kind, run->registration.id);
@@ -334,9 +361,9 @@ static int derive(const struct run *run, unsigned suid, uint8_t key[DERIVE_KEY])
     int len = derive_target_fqdn(client, name, sizeof name);
     if (len < 0)
         return len;
-    if (named && suid == SUID_KM)
+    if (named && suid == TEF_SUID_KM)
         return derive_km(ke, slice_of(name, (size_t)len), key);
-    if (named && suid == SUID_KPSA)
+    if (named && suid == TEF_SUID_KPSA)
         return derive_kpsa(ke, client, key);
     return derive_usage(ke, suid, slice_of(name, (size_t)len), key);
 }
@@ -393,6 +420,8 @@ static enum onem2m_rsc on_resource(struct run *run, struct slice id)
     if (!tef_relative_key_id_ok(id))
         return RSC_NOT_FOUND;
     int result = tef_store_key_find(run->store, run->function->kind, id, run->now, &run->key);
+    if (result == SAGATE_OK && !suid_fits(run, run->key.key.suid))
+        return RSC_NOT_FOUND; // Km of a client, which is nobody's to fetch
     if (result == SAGATE_OK)
         return on_key(run);
     if (result == SAGATE_ENOTFOUND)

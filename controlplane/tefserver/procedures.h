@@ -32,7 +32,8 @@ const char *procedure_name(enum procedure procedure);
 // Who sent a request, as the handshake proved it, and what its session exports (TS-0003 10.3.1).
 struct procedure_peer {
     const char *client_id;
-    const uint8_t *exported; // DERIVE_EXPORTED bytes; NULL: the session exports none
+    const uint8_t *exported;  // DERIVE_EXPORTED bytes; NULL: the session exports none
+    const struct tef_key *km; // what it brought from an MEF, to be assigned to it here; NULL: none
 };
 
 struct procedure_request {

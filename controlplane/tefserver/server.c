@@ -7,6 +7,7 @@
 #include "common/secret.h"
 #include "controlplane/tefserver/connection.h"
 #include "controlplane/tefserver/datagram.h"
+#include "controlplane/tefserver/enrolled.h"
 
 #include <event2/event.h>
 #include <event2/listener.h>
@@ -23,8 +24,7 @@ enum { PEM_MAX = 256 * 1024, EXPIRY_SECONDS = 30, BACKLOG = 1024 };
 
 // --- Credentials -------------------------------------------------------------------------------------------------
 
-// A whole file in secret memory; an empty slice with the reason.
-static struct slice read_pem(const char *path, char why[SERVER_ERROR_MAX])
+struct slice server_read_pem(const char *path, char why[SERVER_ERROR_MAX])
 {
     struct slice bytes = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -41,7 +41,7 @@ static struct slice read_pem(const char *path, char why[SERVER_ERROR_MAX])
     return bytes;
 }
 
-static void forget(struct slice bytes)
+void server_forget(struct slice bytes)
 {
     union {
         const uint8_t *seen;
@@ -76,9 +76,9 @@ static bool add_function(struct offer *offer, const struct settings_function *fu
             (struct config_certificate){.chain_file = function->chain_file, .key_file = function->key_file};
         listener->certificate_count = 1;
         listener->certificates = &offer->numbers[at];
-        offer->files.chain[at] = read_pem(function->chain_file, why);
+        offer->files.chain[at] = server_read_pem(function->chain_file, why);
         if (offer->files.chain[at].len > 0)
-            offer->files.key[at] = read_pem(function->key_file, why);
+            offer->files.key[at] = server_read_pem(function->key_file, why);
         if (offer->files.key[at].len == 0)
             return false;
     }
@@ -88,7 +88,7 @@ static bool add_function(struct offer *offer, const struct settings_function *fu
         listener->trust_anchors = &offer->numbers[at];
         listener->client_certificates =
             function->psk ? CONFIG_CLIENT_CERTIFICATES_OPTIONAL : CONFIG_CLIENT_CERTIFICATES_REQUIRED;
-        offer->files.anchors[at] = read_pem(function->trust_anchors_file, why);
+        offer->files.anchors[at] = server_read_pem(function->trust_anchors_file, why);
         if (offer->files.anchors[at].len == 0)
             return false;
     }
@@ -112,9 +112,9 @@ int server_contexts(const struct settings *settings, struct handshake_contexts *
     if (result == SAGATE_OK)
         handshake_contexts_export(*contexts);
     for (size_t i = 0; i < SETTINGS_FUNCTIONS_MAX; i++) {
-        forget(offer->files.chain[i]);
-        forget(offer->files.key[i]);
-        forget(offer->files.anchors[i]);
+        server_forget(offer->files.chain[i]);
+        server_forget(offer->files.key[i]);
+        server_forget(offer->files.anchors[i]);
     }
     free(offer);
     return result;
@@ -191,11 +191,12 @@ int server_new(struct event_base *base, const struct settings *settings, struct 
     bool good = server->expiry != NULL && event_add(server->expiry, &period) == 0;
     if (!good)
         (void)snprintf(why, SERVER_ERROR_MAX, "%s", sagate_strerror(SAGATE_ENOMEM));
-    for (size_t i = 0; i < settings->function_count && good; i++)
-        good = listen_at(server, i, why);
-    if (!good) {
+    int result = good ? enrolled_new(server, &server->enrolled, why) : SAGATE_ENOMEM;
+    for (size_t i = 0; i < settings->function_count && result == SAGATE_OK; i++)
+        result = listen_at(server, i, why) ? SAGATE_OK : SAGATE_ESYS;
+    if (result != SAGATE_OK) {
         server_free(server);
-        return SAGATE_ESYS;
+        return result;
     }
     *out = server;
     return SAGATE_OK;
@@ -212,6 +213,7 @@ void server_free(struct server *server)
     }
     while (server->connections != NULL)
         connection_free(server->connections);
+    enrolled_free(server->enrolled);
     if (server->expiry != NULL)
         event_free(server->expiry);
     handshake_contexts_free(server->contexts);

@@ -21,6 +21,10 @@ struct raw_function {
     char *address;
     int coap;
 };
+struct raw_mef {
+    char *address, *psk;
+    int coap, derived;
+};
 
 static const struct tree_choice log_levels[] = {{"error", LOG_LEVEL_ERROR},
                                                 {"warning", LOG_LEVEL_WARNING},
@@ -31,6 +35,7 @@ static const struct tree_choice recipes[] = {
     {"named", SETTINGS_RECIPE_NAMED}, {"usage", SETTINGS_RECIPE_USAGE}, {NULL, 0}};
 static const struct tree_choice kinds[] = {{"maf", TEF_MAF}, {"mef", TEF_MEF}, {NULL, 0}};
 static const struct tree_choice bindings[] = {{"http", false}, {"coap", true}, {NULL, 0}};
+static const struct tree_choice kms[] = {{"registered", false}, {"derived", true}, {NULL, 0}};
 static const struct tree_choice versions[] = {{"1.2", CONFIG_TLS_1_2}, {"1.3", CONFIG_TLS_1_3}, {NULL, 0}};
 
 static bool fqdn_ok(const char *text)
@@ -58,6 +63,10 @@ struct parsed {
 struct parsed_function {
     struct settings_function function;
     struct raw_function raw;
+};
+struct parsed_mef {
+    struct settings_mef mef;
+    struct raw_mef raw;
 };
 
 #define AT(s, m) .offset = offsetof(s, m)
@@ -95,6 +104,7 @@ static const struct tree_setting root_table[] = {
      .choices = recipes,
      .default_value = SETTINGS_RECIPE_NAMED},
     {.name = "functions", .kind = TREE_NESTED},
+    {.name = "mefs", .kind = TREE_NESTED},
     {.name = "limits", .kind = TREE_NESTED},
 };
 
@@ -146,6 +156,39 @@ static const struct tree_setting function_table[] = {
      .expected = "at most 64 printable characters"},
 };
 
+#define MEF_TEXT(m, k, at)                                                                            \
+    {                                                                                                 \
+        .name = #m, .kind = (k), .flags = TREE_EMPTY_OK, .offset = offsetof(struct parsed_mef, at.m), \
+        .default_text = ""                                                                            \
+    }
+
+static const struct tree_setting mef_table[] = {
+    {.name = "fqdn",
+     .kind = TREE_TEXT,
+     .flags = TREE_MANDATORY,
+     AT(struct parsed_mef, mef.fqdn),
+     .valid = fqdn_ok,
+     .expected = "a domain name"},
+    {.name = "km", .kind = TREE_CHOICE, AT(struct parsed_mef, raw.derived), .choices = kms, .default_value = true},
+    MEF_TEXT(address, TREE_TEXT, raw),
+    {.name = "binding",
+     .kind = TREE_CHOICE,
+     AT(struct parsed_mef, raw.coap),
+     .choices = bindings,
+     .default_value = false},
+    MEF_TEXT(psk_identity, TREE_TEXT, mef),
+    MEF_TEXT(psk, TREE_SECRET, raw),
+    MEF_TEXT(chain_file, TREE_PATH, mef),
+    MEF_TEXT(key_file, TREE_PATH, mef),
+    MEF_TEXT(trust_anchors_file, TREE_PATH, mef),
+    {.name = "timeout_milliseconds",
+     .kind = TREE_NUMBER,
+     AT(struct parsed_mef, mef.timeout_milliseconds),
+     .min = 10,
+     .max = 60000,
+     .default_value = 2000},
+};
+
 static const struct tree_setting limits_table[] = {
     NUMBER(connections, 1, 100000, 1024),
     NUMBER(handshake_seconds, 1, 300, 10),
@@ -159,8 +202,9 @@ static const struct tree_setting limits_table[] = {
 static const struct tree_group root_group = {"", root_table, sizeof root_table / sizeof *root_table};
 static const struct tree_group function_group = {"functions", function_table,
                                                  sizeof function_table / sizeof *function_table};
+static const struct tree_group mef_group = {"mefs", mef_table, sizeof mef_table / sizeof *mef_table};
 static const struct tree_group limits_group = {"limits", limits_table, sizeof limits_table / sizeof *limits_table};
-static const struct tree_group *const groups[] = {&root_group, &function_group, &limits_group, NULL};
+static const struct tree_group *const groups[] = {&root_group, &function_group, &mef_group, &limits_group, NULL};
 
 static void take_address(struct tree *tree, const config_setting_t *group, const char *name, const char *text,
                          struct address *out)
@@ -217,7 +261,8 @@ static void read_functions(struct tree *tree, const config_setting_t *root, stru
 }
 
 // A keystore reference; the path of a file becomes absolute.
-static char *absolute_reference(struct tree *tree, const config_setting_t *root, const char *reference)
+static char *absolute_reference(struct tree *tree, const config_setting_t *group, const char *name,
+                                const char *reference)
 {
     enum keystore_home home;
     char why[KEYSTORE_ERROR_MAX];
@@ -225,7 +270,7 @@ static char *absolute_reference(struct tree *tree, const config_setting_t *root,
     if (reference == NULL)
         return NULL;
     if (keystore_parse(reference, &home, why) != SAGATE_OK) {
-        tree_complain(tree, root, "store_key", "%s", why);
+        tree_complain(tree, group, name, "%s", why);
         return NULL;
     }
     const char *path = keystore_file_path(reference);
@@ -235,16 +280,83 @@ static char *absolute_reference(struct tree *tree, const config_setting_t *root,
     return len < 0 ? NULL : made;
 }
 
+static bool has_function(const struct settings *settings, enum tef_kind kind, const char *fqdn)
+{
+    for (size_t i = 0; i < settings->function_count; i++) {
+        const struct settings_function *function = &settings->functions[i];
+        if (function->kind == kind && function->fqdn != NULL && (fqdn == NULL || strcasecmp(function->fqdn, fqdn) == 0))
+            return true;
+    }
+    return false;
+}
+
+// Towards an MEF elsewhere all MAFs of the process would be one client, so that there may be one name only.
+static bool has_one_maf(const struct settings *settings)
+{
+    const char *first = NULL;
+    for (size_t i = 0; i < settings->function_count; i++) {
+        const struct settings_function *function = &settings->functions[i];
+        if (function->kind != TEF_MAF || function->fqdn == NULL)
+            continue;
+        if (first != NULL && strcasecmp(first, function->fqdn) != 0)
+            return false;
+        first = function->fqdn;
+    }
+    return first != NULL && strchr(first, '.') != NULL;
+}
+
+static void check_mef(struct tree *tree, const config_setting_t *element, const struct settings *settings,
+                      const struct settings_mef *mef)
+{
+    if (mef->fqdn == NULL || mef->psk_identity == NULL || mef->chain_file == NULL || mef->key_file == NULL ||
+        mef->trust_anchors_file == NULL)
+        return; // complained about already
+    if (mef->address.len == 0 && !has_function(settings, TEF_MEF, mef->fqdn))
+        tree_complain(tree, element, "fqdn", "no function of kind \"mef\" has this name; expected 'address' beside it");
+    if (mef->address.len == 0)
+        return;
+    bool psk = mef->psk_identity[0] != '\0' && mef->psk != NULL;
+    bool certificate = mef->chain_file[0] != '\0' && mef->key_file[0] != '\0' && mef->trust_anchors_file[0] != '\0';
+    if (psk == certificate)
+        tree_complain(tree, element, NULL,
+                      "expected 'psk_identity' and 'psk', or 'chain_file', 'key_file' and 'trust_anchors_file'");
+    if (!has_one_maf(settings))
+        tree_complain(tree, element, "address",
+                      "expected functions of kind \"maf\" of one name, with two labels at least");
+}
+
+static void read_mefs(struct tree *tree, const config_setting_t *root, struct settings *settings)
+{
+    settings->mef_count = tree_list(tree, root, "mefs", SETTINGS_MEFS_MAX, false);
+    for (size_t i = 0; i < settings->mef_count; i++) {
+        struct parsed_mef parsed = {0};
+        const config_setting_t *element = tree_element(tree, root, "mefs", i);
+        tree_read(tree, element, &mef_group, &parsed, groups);
+        parsed.mef.coap = parsed.raw.coap != 0;
+        parsed.mef.derived = parsed.raw.derived != 0;
+        if (element != NULL) {
+            take_address(tree, element, "address", parsed.raw.address, &parsed.mef.address);
+            if (parsed.raw.psk != NULL && parsed.raw.psk[0] != '\0')
+                parsed.mef.psk = absolute_reference(tree, element, "psk", parsed.raw.psk);
+            check_mef(tree, element, settings, &parsed.mef);
+        }
+        settings->mefs[i] = parsed.mef;
+        free(parsed.raw.address);
+        free(parsed.raw.psk);
+    }
+}
+
 static void read_all(struct tree *tree, struct parsed *parsed)
 {
     const config_setting_t *root = config_root_setting(&tree->tree);
     tree_read(tree, root, &root_group, parsed, groups);
     tree_read(tree, config_setting_get_member(root, "limits"), &limits_group, &parsed->settings.limits, groups);
     take_address(tree, root, "metrics", parsed->raw.metrics, &parsed->settings.metrics);
-    parsed->settings.store_key = absolute_reference(tree, root, parsed->raw.store_key);
+    parsed->settings.store_key = absolute_reference(tree, root, "store_key", parsed->raw.store_key);
     free(parsed->raw.metrics);
     free(parsed->raw.store_key);
     read_functions(tree, root, &parsed->settings);
+    read_mefs(tree, root, &parsed->settings);
 }
 
 static char *folder_of(const char *path)
@@ -301,6 +413,15 @@ void settings_free(struct settings *settings)
         free(function->key_file);
         free(function->trust_anchors_file);
         free(function->export_label);
+    }
+    for (size_t i = 0; i < settings->mef_count; i++) {
+        struct settings_mef *mef = &settings->mefs[i];
+        free(mef->fqdn);
+        free(mef->psk_identity);
+        free(mef->psk);
+        free(mef->chain_file);
+        free(mef->key_file);
+        free(mef->trust_anchors_file);
     }
     free(settings); // the first member of the memory that settings_load made
 }

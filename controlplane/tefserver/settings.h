@@ -7,7 +7,7 @@
 #include "controlplane/config/config.h"
 #include "controlplane/tef/profile.h"
 
-enum { SETTINGS_FUNCTIONS_MAX = 8 };
+enum { SETTINGS_FUNCTIONS_MAX = 8, SETTINGS_MEFS_MAX = 8 };
 
 enum settings_recipe { SETTINGS_RECIPE_NAMED, SETTINGS_RECIPE_USAGE };
 
@@ -20,6 +20,17 @@ struct settings_function {
     char *chain_file, *key_file, *trust_anchors_file; // "" for none
     enum config_tls_version version_max;
     char *export_label; // never "": the default of the kind
+};
+
+// An MEF whose keys a MAF here takes from its clients.
+struct settings_mef {
+    char *fqdn;
+    bool derived;           // Km is made from the registered key (TS-0003 8.3.2.1, 10.3.2), else it is that key
+    struct address address; // len 0: a function of this process; nothing below matters then
+    bool coap;
+    char *psk_identity, *psk;                         // psk: a keystore reference with an absolute path
+    char *chain_file, *key_file, *trust_anchors_file; // "" for none
+    unsigned timeout_milliseconds;
 };
 
 struct settings_limits {
@@ -37,6 +48,8 @@ struct settings {
     struct settings_limits limits;
     size_t function_count;
     struct settings_function functions[SETTINGS_FUNCTIONS_MAX];
+    size_t mef_count;
+    struct settings_mef mefs[SETTINGS_MEFS_MAX];
 };
 
 // SAGATE_OK with *settings the caller's; SAGATE_ECONFIG with every error found in `errors`; SAGATE_ENOMEM.

@@ -139,14 +139,13 @@ def test_wrong_key(t):
 
 
 def test_wrong_key_in_dtls_12(t):
-    """There a wrong key is silence; what is told says what to look at."""
     tef = Tef(t, coap=True, coap_function='version_max = "1.2";')
-    s = start(t, tef, timeout_milliseconds=1000)
+    s = start(t, tef)
     (s.dir / "km.key").write_text("ee" * 32 + "\n")
     up(s)
     key = register(tef, device_of(tef))
     check(refused(t, s, key.identity, key.bytes), "a MAF that does not know sagate is believed")
-    handshake_failed(s, tef, "does it know the PSK identity 'id-in@maf.sp.example' with this key?")
+    handshake_failed(s, tef, "refused the session with alert")
 
 
 def test_silence(t):

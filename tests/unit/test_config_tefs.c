@@ -27,6 +27,8 @@ static void wrong_tefs_are_named(void)
          "'mafs[0].admin_fqdn': found the string \"*.x\", expected a host name"},
         {MAFS(TEF(ADMIN KEY "profile = { method = \"key_retrieval\"; };")),
          "'mafs[0].profile.method': means nothing for a MAF; leave it out"},
+        {MAFS(TEF(ADMIN KEY "profile = { coap_numbering = \"old\"; };")),
+         "'mafs[0].profile.coap_numbering': means nothing for binding \"http\"; leave it out"},
         {MEFS(TEF(ADMIN KEY "profile = { method = \"x\"; };")),
          "'mefs[0].profile.method': found the string \"x\", expected \"key_retrieval\" or \"fetch_credentials\""},
         {MAFS(TEF(ADMIN KEY "profile = { encoding = \"b64\"; };")), "expected \"auto\" or \"base64\" or \"hex\""},

@@ -210,6 +210,42 @@ static void credentials_are_derived_for_who_asks(void)
     tef_store_close(rig.store);
 }
 
+static void assigned_key(void)
+{
+    struct tef_rig own;
+    struct procedure_answer answer;
+    struct tef_store_key stored;
+    struct tef_key km = {.key = "from an MEF", .key_len = 16, .expires_at = RIG_NOW + 100, .relative_key_id = "0A1B"};
+    const struct procedure_peer peer = {.client_id = RIG_SOURCE, .km = &km};
+    const struct procedure_request request = {
+        .operation = ONEM2M_CREATE,
+        .type = 1,
+        .target = slice_text("/"),
+        .content = slice_text("{\"sec:mafClientReg\":{\"adminFQDN\":\"" RIG_ADMIN "\"}}")};
+    CU_ASSERT_TRUE_FATAL(rig_open(&own, TEF_MAF));
+    for (int i = 0; i < 2; i++) { // a second time it stays as it is
+        procedure_run(&own.settings, &own.settings.functions[0], own.store, &peer, &request, RIG_NOW, &answer);
+        CU_ASSERT_EQUAL(answer.rsc, RSC_CREATED);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(answer.content);
+        CU_ASSERT_PTR_NOT_NULL(strstr(answer.content, "\"assignedSymmKeyID\":\"0A1B@maf.sp.example\""));
+        CU_ASSERT_PTR_NULL(strstr(answer.content, "keyValue"));
+        procedure_answer_release(&answer);
+    }
+    CU_ASSERT_EQUAL(tef_store_key_find(own.store, TEF_MAF, slice_text("0A1B"), RIG_NOW + 99, &stored), SAGATE_OK);
+    CU_ASSERT_EQUAL(stored.key.suid, TEF_SUID_KM);
+    CU_ASSERT_STRING_EQUAL(stored.key.source_id, RIG_SOURCE);
+    CU_ASSERT_EQUAL(memcmp(stored.key.key, km.key, 16), 0);
+    CU_ASSERT_EQUAL(tef_store_key_find(own.store, TEF_MAF, slice_text("0A1B"), RIG_NOW + 100, &stored),
+                    SAGATE_ENOTFOUND);
+    // Nobody's to fetch, to change or to delete.
+    for (int operation = ONEM2M_RETRIEVE; operation <= ONEM2M_DELETE; operation++) {
+        answer = rig_run(&own, RIG_SOURCE, (enum onem2m_operation)operation, 0, "/0A1B", "", RIG_NOW);
+        CU_ASSERT_EQUAL(answer.rsc, RSC_NOT_FOUND);
+        procedure_answer_release(&answer);
+    }
+    tef_store_close(own.store);
+}
+
 static const struct unit_test tests[] = {
     {"exported keys are for the target", exported_keys_are_for_the_target},
     {"registrations are checked", registrations_are_checked},
@@ -218,6 +254,7 @@ static const struct unit_test tests[] = {
     {"clients register", clients_register},
     {"somebody else is no originator", somebody_else_is_no_originator},
     {"credentials are derived for who asks", credentials_are_derived_for_who_asks},
+    {"assigned key", assigned_key},
 };
 
 UNIT_MAIN("tef_procedures", tests)
