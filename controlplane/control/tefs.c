@@ -154,11 +154,13 @@ static int read_all(int fd, const char *path, struct bytes *out, char *why)
         return SAGATE_ECONFIG;
     }
     size_t len = (size_t)status.st_size;
-    uint8_t *joined = secret_alloc(out->len + len);
+    uint8_t *joined = secret_alloc(out->len + 1 + len);
     if (joined == NULL)
         return SAGATE_ENOMEM;
-    if (out->len > 0)
+    if (out->len > 0) {
         memcpy(joined, out->data, out->len);
+        joined[out->len++] = '\n'; // which the last line of a PEM file may do without
+    }
     ssize_t got = file_read(fd, (char *)joined + out->len, len);
     if (got < 0) {
         (void)snprintf(why, TEFS_ERROR_MAX, "%s: %s", path, strerror(errno));

@@ -8,6 +8,7 @@
 #include "common/secret.h"
 #include "controlplane/keystore/credentials.h"
 #include "controlplane/keystore/keystore.h"
+#include "controlplane/tef/client.h"
 #include "dataplane/handshake/handshake.h"
 
 #include <errno.h>
@@ -197,6 +198,29 @@ static uint8_t *load(struct report *report, const char *path, bool key, struct f
     return bytes;
 }
 
+// What proves sagate to a MAF or MEF, and what such a one has to show: parsed as the control process will do it.
+static void check_tef_certificate(struct report *report, const struct config *config, size_t tef,
+                                  const struct handshake_files *files)
+{
+    const struct config_tef *from = &config->tefs[tef];
+    const struct config_tef_place place = config_tef_place(config, tef);
+    struct tef_client_settings settings = {.fqdn = from->fqdn,
+                                           .certificate = files->chain[from->certificate],
+                                           .private_key = files->key[from->certificate]};
+    char why[TEF_ERROR_MAX] = "";
+    // One set of anchors at a time, so that the complaint names the right one.
+    for (size_t i = 0; i < from->trust_anchor_count; i++) {
+        const struct config_trust_anchor *anchors = &config->trust_anchors[from->trust_anchors[i]];
+        settings.trust_anchors = files->anchors[from->trust_anchors[i]];
+        if (tef_client_check(&settings, why) != SAGATE_OK) {
+            complain(report, "setting '%s[%zu]': %s, with certificate '%s' (%s) and trust anchors '%s' (%s)\n",
+                     place.list, place.index, why, config->certificates[from->certificate].name,
+                     config->certificates[from->certificate].chain_file, anchors->name, anchors->file);
+            return;
+        }
+    }
+}
+
 static int load_certificates(struct report *report, struct generation *generation)
 {
     static struct handshake_files files;
@@ -226,6 +250,11 @@ static int load_certificates(struct report *report, struct generation *generatio
     if (report->used == before && handshake_contexts_new(config, &files, &contexts, text, sizeof text) != SAGATE_OK)
         complain(report, "%s\n", text);
     handshake_contexts_free(contexts);
+    bool complete = report->used == before;
+    for (size_t i = 0; complete && i < config->tef_count; i++) {
+        if (config->tefs[i].psk_identity[0] == '\0')
+            check_tef_certificate(report, config, i, &files);
+    }
     for (size_t i = 0; i < config->certificate_count; i++) {
         secret_free(loaded[i][0]);
         secret_free(loaded[i][1]);

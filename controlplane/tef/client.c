@@ -527,6 +527,14 @@ static int set_up(struct tef_client *client, const struct tef_client_settings *s
     return registration_start(client);
 }
 
+int tef_client_check(const struct tef_client_settings *settings, char why[TEF_ERROR_MAX])
+{
+    struct tef_tls *tls = NULL;
+    int result = tef_tls_new(settings, &tls, why);
+    tef_tls_free(tls);
+    return result;
+}
+
 int tef_client_new(struct event_base *base, const struct tef_client_settings *settings, struct tef_client **client,
                    char why[TEF_ERROR_MAX])
 {

@@ -54,6 +54,10 @@ enum { TEF_ERROR_MAX = 256 };
 int tef_client_new(struct event_base *base, const struct tef_client_settings *settings, struct tef_client **client,
                    char why[TEF_ERROR_MAX]);
 
+// Whether the credential and the trust anchors of these settings are usable, of which only these and `fqdn` are looked
+// at: as tef_client_new. Any thread.
+int tef_client_check(const struct tef_client_settings *settings, char why[TEF_ERROR_MAX]);
+
 // Fails what waits with SAGATE_EUNAVAILABLE (callbacks are called), closes, wipes. NULL is allowed. Not from a
 // callback.
 void tef_client_free(struct tef_client *client);

@@ -214,10 +214,13 @@ static int library_failed(struct handshake *handshake, int error)
     // The library sends no alert for some of its errors. In clear it is right as long as the peer expects it so.
     bool in_clear = !handshake_is_tls13(handshake) || !handshake->session->server_hello;
     uint8_t alert = peer || !in_clear || alerts.last_tx.level == alert_fatal ? 0 : alert_for(error);
+    // A wrong binder is a decrypt_error (RFC 8446 4.2.11), which the library takes for an illegal parameter.
+    if (handshake->session->alert_held)
+        alert = error == WC_NO_ERR_TRACE(BAD_BINDER) ? ALERT_DECRYPT_ERROR : ALERT_ILLEGAL_PARAMETER;
     // What the library says to an identity that is too long for it would tell it apart from a wrong key.
     if (alert != 0 && handshake->identity_unusable) {
         cause = HANDSHAKE_CAUSE_CREDENTIAL;
-        alert = handshake_is_tls13(handshake) ? ALERT_ILLEGAL_PARAMETER : ALERT_BAD_RECORD_MAC;
+        alert = handshake_is_tls13(handshake) ? ALERT_DECRYPT_ERROR : ALERT_BAD_RECORD_MAC;
     }
     return handshake_fail(handshake, cause, alert, wolfSSL_ERR_reason_error_string((unsigned long)(long)error));
 }

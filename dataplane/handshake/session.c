@@ -195,6 +195,15 @@ static int send_stream(struct session *session, const uint8_t *data, size_t len)
     return WOLFSSL_CBIO_ERR_CONN_CLOSE;
 }
 
+// A fatal illegal_parameter in clear, in a record of its own.
+static bool is_illegal_parameter(const struct session *session, struct slice bytes)
+{
+    size_t header = session->dtls ? PEEK_DTLS_HEADER : PEEK_DTLS_HEADER - 8; // without epoch and sequence number
+    bool clear = !session->dtls || (bytes.len > 4 && bytes.data[3] == 0 && bytes.data[4] == 0);
+    return bytes.len == header + 2 && bytes.data[0] == PEEK_TYPE_ALERT && clear && bytes.data[header] == 2 &&
+           bytes.data[header + 1] == ALERT_ILLEGAL_PARAMETER;
+}
+
 static int transmit(WOLFSSL *ssl, char *buffer, int size, void *context)
 {
     (void)ssl;
@@ -202,6 +211,11 @@ static int transmit(WOLFSSL *ssl, char *buffer, int size, void *context)
     const uint8_t *data = (const uint8_t *)buffer;
     if (session->broken || size <= 0)
         return WOLFSSL_CBIO_ERR_CONN_CLOSE;
+    if (session->owner != NULL && !session->server_hello &&
+        is_illegal_parameter(session, slice_of(data, (size_t)size))) {
+        session->alert_held = true;
+        return size;
+    }
     // A datagram holds its ServerHello whole; that of a stream may be the second, after a HelloRetryRequest.
     if (session->owner != NULL && !(session->dtls && session->server_hello))
         note_server_hello(session, slice_of(data, (size_t)size));

@@ -31,6 +31,8 @@ struct session {
     bool stopped;    // the sink's last answer was "taken, but stop" (or it refused, and bytes are pending)
     int refused;     // DTLS: what the sink said to the last datagram
     uint8_t sent;    // DTLS: content type that the last datagram sent began with
+    // What the library wanted to say with illegal_parameter in clear; its owner says it, or what RFC 8446 4.2.11 wants.
+    bool alert_held;
     // Received bytes [at, len); wolfSSL sees those before `released`. DTLS: whole records, one after another.
     uint8_t *in;
     size_t in_at, in_len, in_cap, in_released;

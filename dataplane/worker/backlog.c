@@ -13,6 +13,7 @@ enum {
     BYTES_MAX = 1 << 20,
     SHARE = 8,          // handshakes get one part where all else gets so many
     CREDIT_MAX_US = 50, // what is saved up when there was nothing to do, or else they would come in bursts
+    DEBT_MAX_US = 2000, // the worker itself may have been held up in a step, which is nobody's debt
     ALONE_US = 100,     // until the driver is looked at again
     STEPS_MAX = 32,     // of one turn
 };
@@ -138,7 +139,9 @@ void backlog_turn(struct worker *worker, bool others)
         before = now;
     }
     backlog->turn = false;
-    backlog->credit_us = others ? left : 0;
+    if (!others)
+        left = 0;
+    backlog->credit_us = left > -DEBT_MAX_US ? left : -DEBT_MAX_US;
 }
 
 void backlog_forget(struct worker *worker, const struct listener *listener)

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import time
 
+import alerts
 import capture
 import figures
 import peers
@@ -312,8 +313,8 @@ def let_first(pids):
 def resolve(bench, args):
     bench.start_cse()
     maf, file, originator = bench.start_tef(args.unknown, args.delay)
-    coaps, _ = bench.start_sagate(identities=args.connections, associations=args.unknown * 2 + 10000, maf=maf,
-                                  parked=max(1024, args.window))
+    coaps, https = bench.start_sagate(identities=args.connections, associations=args.unknown * 2 + 10000, maf=maf,
+                                      parked=max(1024, args.window))
     idle_bytes = resident_bytes(coaps.pids)
     holder = Holder(bench, coaps, suite(args) + ["--devices", str(args.connections + 1), "--window", str(args.connections)])
     shared = let_first([holder.process.pid, bench.cse_process.pid])
@@ -321,6 +322,7 @@ def resolve(bench, args):
     time.sleep(1)
     run = resolve_once(bench, args, coaps, holder, ["--credentials", file, "--from", originator])
     holder.end()
+    shared.append(alerts.compare(https.port, "perf0@sp.example"))
     asked, answered = bench.metric("tef_requests_total"), bench.metric("tef_requests_total", 'result="ok"')
     raw = {"run": run, "idle_bytes": idle_bytes, "asked": asked, "answered": answered}
     before, during = run["before"]["p99_us"], run["during"]["p99_us"]

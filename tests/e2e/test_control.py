@@ -285,3 +285,14 @@ def test_bad_clients_of_the_control_socket(t):
                 continue
             check(not answer or json.loads(answer.splitlines()[0])["ok"] is False, f"{line[:40]!r}: {answer!r}")
     equal(s.ctl("status")["ready"], True)
+
+
+def test_control_gives_way_to_workers(t):
+    s = Sagate(t, overrides={"process": {"pin_workers": True, "control_nice": 7}})
+    pids = s.pids()
+    nice = {name: os.getpriority(os.PRIO_PROCESS, pids[name]) for name in ("control", "data")}
+    equal(nice["control"], min(nice["data"] + 7, 19), "priority of the control process")
+    mine = os.sched_getaffinity(0)
+    equal(os.sched_getaffinity(pids["control"]), mine - {0} or mine, "cores of the control process")
+    with s.tls(DEV1) as stream:
+        equal(stream.request("GET", "/cse-in", origin="Cdev1").rsc, 2000)

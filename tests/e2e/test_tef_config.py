@@ -1,8 +1,10 @@
 # MAFs and MEFs in the configuration: what sagate says of their files at the start and at a reload.
 # SPDX-License-Identifier: GPL-3.0-or-later
 import os
+import pathlib
 import signal
 
+from fake_maf import FakeMaf
 from lib import DEV1, Sagate, check, equal, wait_for
 from test_certificates import Authority
 
@@ -46,6 +48,44 @@ def test_a_key_file_that_is_no_good(t):
     path.mkdir()
     for said in refused_start(t, s):
         check(f"setting 'mafs[0].psk': {path}: no regular file" in said, said)
+
+
+def test_certificates_that_are_no_good(t):
+    """Told at the check, with the setting and the files, and not only when the client is made."""
+    authority, other = Authority(t), Authority(t, "other")
+    chain, key = authority.issue("sagate", "DNS:in.sp.example")
+    _, other_key = other.issue("stranger", "DNS:in.sp.example")
+    s = Sagate(t, cses=1, start=False)
+    bad = s.dir / "bad.pem"
+    bad.write_text("-----BEGIN CERTIFICATE-----\nbm8gY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n")
+    own = {"name": "client", "chain_file": str(chain), "key_file": str(key)}
+    anchors = {"name": "tefs", "file": str(authority.chain)}
+    s.settings["mefs"] = [{"name": "mef", "fqdn": "mef.sp.example", "address": "127.0.0.1", "port": 9, "upstream": "in",
+                           "register": False, "certificate": "client", "trust_anchors": ["tefs"]}]
+    for certificate, trusted, told in (({**own, "chain_file": str(bad)}, anchors, "certificate chain"),
+                                       ({**own, "key_file": str(other_key)}, anchors, "does not belong"),
+                                       (own, {**anchors, "file": str(bad)}, "trust anchors")):
+        s.settings["certificates"] = s.settings["certificates"][:1] + [certificate]
+        s.settings["trust_anchors"] = [trusted]
+        s.write()
+        for said in refused_start(t, s):
+            check("setting 'mefs[0]': " in said and told in said and "'client'" in said and "'tefs'" in said, said)
+
+
+def test_anchors_without_a_newline(t):
+    """Several files of anchors, the first one without a newline at its end: the certificate of each is one."""
+    maf = FakeMaf(t)
+    other = Authority(t, "another-ca")
+    first = t.dir / "first.pem"
+    first.write_text(pathlib.Path(other.chain).read_text().rstrip("\n"))
+    s = Sagate(t, start=False, tls={"certificates": None})
+    s.settings.update(maf.overrides(s.settings["certificates"], trust_anchors=["other", "maf"]))
+    s.settings["trust_anchors"].insert(0, {"name": "other", "file": str(first)})
+    s.write()
+    s.start()
+    device = maf.device("behind-both")
+    with s.tls(device) as stream:
+        equal(stream.request("GET", "/cse-in", origin=device.ae_ids[0]).rsc, 2000, "with the second file's anchor")
 
 
 def test_certificate_and_anchors(t):

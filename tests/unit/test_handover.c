@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "common/error.h"
 #include "controlplane/supervisor/handover.h"
+#include "tests/unit/tls_certificates.h"
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
@@ -33,6 +34,16 @@ static void put(const char *name, const char *content, mode_t mode)
     close(fd);
 }
 
+// What the files of MEFs are is looked at; what is nobody's may be anything.
+static const char *content_of(const char *name)
+{
+    if (strcmp(name, "c.pem") == 0)
+        return tls_certificate_one;
+    if (strcmp(name, "c.key") == 0)
+        return tls_key_one;
+    return strcmp(name, "t.pem") == 0 ? tls_certificate_two : name;
+}
+
 // Two MEFs share a certificate and an anchor; the certificate "d" and the anchor "u" are nobody's.
 static void put_all(void)
 {
@@ -54,7 +65,7 @@ static void put_all(void)
     put("sagate.conf", configuration, 0644);
     put("maf.key", KEY "\n", 0600);
     for (size_t i = 2; i < sizeof names / sizeof *names; i++)
-        put(names[i], names[i], 0600);
+        put(names[i], content_of(names[i]), 0600);
 }
 
 static struct generation *load(const char *expected)
@@ -86,7 +97,7 @@ static int next_file(int fd, const char *name)
 
 static void came(int fd, const char *name, const char *content)
 {
-    char found[64] = "";
+    char found[2048] = "";
     int file = next_file(fd, name);
     CU_ASSERT_TRUE(read(file, found, sizeof found - 1) >= 0);
     CU_ASSERT_STRING_EQUAL(found, content);
@@ -124,9 +135,9 @@ static void control_gets_what_it_needs(void)
         CU_ASSERT_EQUAL(next_type(ends[1]), PLANE_CONFIG_BEGIN);
         CU_ASSERT_EQUAL(next_type(ends[1]), PLANE_CONFIG_TEXT);
         came(ends[1], "maf.key", KEY "\n");
-        came(ends[1], "c.pem", "c.pem");
-        came(ends[1], "c.key", "c.key");
-        came(ends[1], "t.pem", "t.pem");
+        came(ends[1], "c.pem", tls_certificate_one);
+        came(ends[1], "c.key", tls_key_one);
+        came(ends[1], "t.pem", tls_certificate_two);
         CU_ASSERT_EQUAL(next_type(ends[1]), PLANE_CONFIG_COMMIT);
     }
     close(ends[0]);
@@ -163,7 +174,7 @@ static void data_learns_nothing_of_them(void)
     // All certificates and anchors, and no key of a MAF.
     static const char *const files[] = {"d.pem", "d.key", "c.pem", "c.key", "u.pem", "t.pem"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        came(ends[1], files[i], files[i]);
+        came(ends[1], files[i], content_of(files[i]));
     CU_ASSERT_EQUAL(next_type(ends[1]), PLANE_CONFIG_COMMIT);
     close(ends[0]);
     close(ends[1]);
@@ -186,6 +197,14 @@ static void files_that_are_no_good(void)
     CU_ASSERT_EQUAL(unlink(path_of("c.key")), 0);
     (void)load("c.key: No such file or directory");
     put_all();
+    put("c.key", tls_key_two, 0600);
+    (void)load("setting 'mefs[0]': the private key does not belong to the certificate");
+    put("c.key", tls_key_one, 0600);
+    put("c.pem", "c.pem", 0644);
+    (void)load("setting 'mefs[1]': no usable PEM certificate chain");
+    put("c.pem", tls_certificate_one, 0644);
+    put("t.pem", "t.pem", 0644);
+    (void)load("setting 'mefs[0]': no usable PEM trust anchors");
     CU_ASSERT_EQUAL(unlink(path_of("t.pem")), 0);
     (void)load("t.pem: No such file or directory");
 }

@@ -32,6 +32,7 @@ static struct {
     size_t resolved, revoked;
     int result;
     char identity[600], credential_id[600], source[600]; // source: the AE-ID or CSE-ID of the last principal
+    char upstream[64];                                   // that its AE-ID holds for
     uint8_t key[64];
     size_t key_len;
     uint32_t cache_seconds;
@@ -58,13 +59,15 @@ static void note(const struct remote_answer *answer)
     told.result = answer->result;
     told.cache_seconds = answer->cache_seconds;
     told.key_len = answer->key.len;
-    told.source[0] = told.credential_id[0] = '\0';
+    told.source[0] = told.credential_id[0] = told.upstream[0] = '\0';
     if (answer->result != SAGATE_OK)
         return;
     memcpy(told.key, answer->key.data, answer->key.len);
     const struct principal *principal = answer->principal;
     (void)snprintf(told.source, sizeof told.source, "%s",
                    principal->cse_id != NULL ? principal->cse_id : principal->aes[0].stem);
+    if (principal->ae_count > 0 && principal->aes[0].upstream != NULL)
+        (void)snprintf(told.upstream, sizeof told.upstream, "%s", principal->aes[0].upstream);
     (void)snprintf(told.credential_id, sizeof told.credential_id, "%s", principal->credential_id);
     told.framework = principal->framework;
     told.expires_at = principal->expires_at;
@@ -223,6 +226,7 @@ static void a_key_is_fetched_once_and_held(void)
     CU_ASSERT_EQUAL(told.expires_at, key.expires_at);
     CU_ASSERT_STRING_EQUAL(told.credential_id, "12-k1@maf.example");
     CU_ASSERT_STRING_EQUAL(told.source, "Cdev1");
+    CU_ASSERT_STRING_EQUAL(told.upstream, "in");
     CU_ASSERT_EQUAL(resolve("k1@Maf.Example"), SAGATE_OK);
     CU_ASSERT_EQUAL(told.result, SAGATE_OK);
     CU_ASSERT_EQUAL(fetcher.count, 2);
@@ -435,7 +439,28 @@ static void the_source_tells_who_the_peer_is(void)
             (void)fprintf(stderr, "%s: %s\n", cases[i].source, remote_refusal_name((enum remote_refusal)refusal));
         if (cases[i].is != NULL)
             CU_ASSERT_STRING_EQUAL(told.source, cases[i].is);
+        if (cases[i].is != NULL)
+            CU_ASSERT_STRING_EQUAL(told.upstream, cases[i].is[0] == '/' ? "" : tefs[0].upstream);
     }
+    teardown();
+}
+
+// An AE-ID that a TEF names holds at the CSEs whose keys it hands out, and at no other.
+static void sources_hold_at_one_upstream(void)
+{
+    struct tef_key key = good_key();
+    setup();
+    tefs[1].upstream = "other";
+    CU_ASSERT_EQUAL(remote_apply(remote, tefs, 2, &limits), SAGATE_OK);
+    CU_ASSERT_EQUAL(resolve("k1@maf.example"), SAGATE_PARKED);
+    answer(0, SAGATE_OK, &key);
+    CU_ASSERT_STRING_EQUAL(told.upstream, "in");
+    key.suid = 22;
+    CU_ASSERT_EQUAL(resolve("k1@mef.example"), SAGATE_PARKED);
+    answer(1, SAGATE_OK, &key);
+    CU_ASSERT_EQUAL(told.result, SAGATE_OK);
+    CU_ASSERT_STRING_EQUAL(told.source, "Cdev1");
+    CU_ASSERT_STRING_EQUAL(told.upstream, "other");
     teardown();
 }
 
@@ -447,6 +472,7 @@ static void other_sources_are_mapped(void)
     (void)snprintf(mapped, sizeof mapped, "11-km@maf.example");
     CU_ASSERT_EQUAL(refusal_of_maf(&key), REMOTE_REFUSALS);
     CU_ASSERT_STRING_EQUAL(told.source, "Cmapped");
+    CU_ASSERT_STRING_EQUAL(told.upstream, ""); // the operator has said so, for all of them
     (void)snprintf(mapped, sizeof mapped, "12-k1@maf.example");
     CU_ASSERT_EQUAL(refusal_of_maf(&key), REMOTE_REFUSALS);
     (void)snprintf(mapped, sizeof mapped, "12-k2@maf.example");
@@ -538,6 +564,7 @@ static const struct unit_test tests[] = {
     {"fetched credentials need no SUID", fetched_credentials_need_no_suid},
     {"the first half serves where it is set", the_first_half_serves_where_it_is_set},
     {"the source tells who the peer is", the_source_tells_who_the_peer_is},
+    {"an AE-ID that a TEF names holds at its upstream", sources_hold_at_one_upstream},
     {"other sources are mapped", other_sources_are_mapped},
     {"keys end when they expire", keys_end_when_they_expire},
     {"flushes are told", flushes_are_told},
