@@ -56,7 +56,7 @@
     X(DATAGRAMS_DROPPED_BUFFER, "datagrams_dropped_total", "reason=\"no_buffer\"", "counter", "")                      \
     X(RECORDS_OPENED, "records_total", "direction=\"in\"", "counter", "Records of application data")                   \
     X(RECORDS_SEALED, "records_total", "direction=\"out\"", "counter", "")                                             \
-    X(RECORDS_OPENED_TOGETHER, "records_together_total", "direction=\"in\"", "counter",                                 \
+    X(RECORDS_OPENED_TOGETHER, "records_together_total", "direction=\"in\"", "counter",                                \
       "Records worked on side by side with others")                                                                    \
     X(RECORDS_SEALED_TOGETHER, "records_together_total", "direction=\"out\"", "counter", "")                           \
     X(RECORDS_HANDED_OVER, "records_handed_over_total", "", "counter",                                                 \

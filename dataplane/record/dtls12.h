@@ -84,8 +84,8 @@ enum dtls12_verdict dtls12_open_prepare(const struct dtls12 *state, const struct
                                         size_t cap, struct dtls12_job *job);
 enum dtls12_verdict dtls12_open_judge(struct dtls12 *state, const struct dtls12_job *job, size_t *len, bool *newest);
 
-// dtls12_open of a record that was opened ahead of its turn: `ahead` was prepared, and its job done, while the state had
-// the same keys. Everything else is as the state is now. The record is opened again where `ahead` is not about it.
+// dtls12_open of a record that was opened ahead of its turn: `ahead` was prepared, and its job done, while the state
+// had the same keys. Everything else is as the state is now. The record is opened again where `ahead` is not about it.
 enum dtls12_verdict dtls12_open_ahead(struct dtls12 *state, const struct dtls12_record *record,
                                       const struct dtls12_job *ahead, uint8_t *out, size_t cap, size_t *len,
                                       bool *newest);

@@ -466,7 +466,7 @@ static enum dtls13_verdict decrypt(const struct dtls13 *state, const struct keys
         aead_open(&one, 1);
     }
     opened->len = job.aead.len;
-    return job.aead.result == SAGATE_OK       ? DTLS13_DATA
+    return job.aead.result == SAGATE_OK        ? DTLS13_DATA
            : job.aead.result == SAGATE_ERECORD ? DTLS13_FORGED
                                                : DTLS13_MALFORMED;
 }

@@ -128,8 +128,8 @@ struct dtls13_job {
     uint8_t header[DTLS13_HEADER_MAX];
     uint8_t mask[DTLS13_CIPHERTEXT_MIN];
 };
-// DTLS13_DATA: the job is ready for aead_open, and then for dtls13_open_ahead. Else it is left to dtls13_open, which has
-// a verdict or more to do for it.
+// DTLS13_DATA: the job is ready for aead_open, and then for dtls13_open_ahead. Else it is left to dtls13_open, which
+// has a verdict or more to do for it.
 enum dtls13_verdict dtls13_open_prepare(const struct dtls13 *state, const struct dtls13_record *record, uint8_t *out,
                                         size_t cap, struct dtls13_job *job);
 // dtls13_open of a record that was opened ahead of its turn; everything but the keys is as the state is now. The record

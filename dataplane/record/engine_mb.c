@@ -157,11 +157,17 @@ static void run(struct engine *engine, struct aead_job *const *jobs, size_t coun
     }
     for (size_t i = 0; i < count; i++)
         fill(engine, batch[i], &engine->lanes[i], jobs[i], seal);
+    size_t left = count;
     uint32_t done = IMB_SUBMIT_BURST_NOCHECK(manager, (uint32_t)count, batch);
-    for (size_t left = count; done > 0; done = left == 0 ? 0 : IMB_FLUSH_BURST(manager, (uint32_t)left, batch)) {
+    for (;;) {
         for (uint32_t i = 0; i < done; i++)
             finish(batch[i]);
         left -= done;
+        if (left == 0)
+            break;
+        done = IMB_FLUSH_BURST(manager, (uint32_t)left, batch);
+        if (done == 0) // cannot be; what is left has failed
+            break;
     }
     for (size_t i = 0; !seal && i < count; i++) {
         if (jobs[i]->result != SAGATE_OK)

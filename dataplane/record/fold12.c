@@ -228,8 +228,8 @@ static int send_later(struct fold *fold, struct record_sealing *sealing, const u
 {
     struct dtls12_job *job = &sealing->dtls12;
     sealing->kind = RECORD_DTLS12;
-    int rc = dtls12_seal_prepare(fold->place.keys, DTLS12_APPLICATION, data, len, sealing->bytes, need, &sealing->len,
-                                 job);
+    int rc =
+        dtls12_seal_prepare(fold->place.keys, DTLS12_APPLICATION, data, len, sealing->bytes, need, &sealing->len, job);
     if (rc != SAGATE_OK)
         return rc;
     if (job->aead.in == data) { // which does not stay

@@ -74,9 +74,9 @@ static bool prepare(struct worker *worker, const struct io_event *event, struct 
     const struct listener *listener = (const struct listener *)event->user;
     store_slot slot = handshaking_owner(worker, listener, event);
     const struct slot *head = slot == 0 ? NULL : store_head(worker->store, slot);
-    if (head == NULL || !record_opening_prepare(&opened->record, worker->batch_records->engine,
-                                                (enum record_kind)head->kind, store_keys(worker->store, slot),
-                                                slice_of(event->data, event->len), out, cap))
+    if (head == NULL ||
+        !record_opening_prepare(&opened->record, worker->batch_records->engine, (enum record_kind)head->kind,
+                                store_keys(worker->store, slot), slice_of(event->data, event->len), out, cap))
         return false;
     opened->slot = slot;
     opened->generation = head->generation;

@@ -468,8 +468,7 @@ void handshaking_datagram(struct worker *worker, struct listener *listener, cons
         handshaking_datagram_turn(worker, listener, event);
 }
 
-store_slot handshaking_owner(const struct worker *worker, const struct listener *listener,
-                             const struct io_event *event)
+store_slot handshaking_owner(const struct worker *worker, const struct listener *listener, const struct io_event *event)
 {
     if (event->len < HANDSHAKE_TYPE || handshaking_is_hello(event->data, event->len))
         return 0;

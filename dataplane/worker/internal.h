@@ -157,9 +157,9 @@ struct device_port worker_port(struct worker *worker);
 // batch.c: records that are opened and sealed side by side
 struct batch *batch_new(void); // NULL: there is no engine for it
 void batch_free(struct batch *batch);
-const char *batch_engine(const struct batch *batch); // its name; NULL allowed
+const char *batch_engine(const struct batch *batch);                            // its name; NULL allowed
 void batch_begin(struct worker *worker, struct io_event *events, size_t count); // opens what it can of a batch
-void batch_at(struct worker *worker, size_t event);                             // the event in hand; WORKER_EVENTS: none
+void batch_at(struct worker *worker, size_t event); // the event in hand; WORKER_EVENTS: none
 // What was opened ahead of the datagram in hand, for this slot; NULL: nothing.
 const struct record_opening *batch_opening(const struct worker *worker, store_slot slot);
 void batch_flush(struct batch *batch); // seals and sends what waits; NULL allowed

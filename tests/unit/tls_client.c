@@ -238,6 +238,11 @@ int tls_client_read(struct tls_client *client, void *out, size_t cap)
     return wants(client->ssl, n) ? 0 : SAGATE_EGONE;
 }
 
+bool tls_client_update_keys(struct tls_client *client)
+{
+    return wolfSSL_update_keys(client->ssl) == WOLFSSL_SUCCESS;
+}
+
 void tls_client_close(struct tls_client *client)
 {
     (void)wolfSSL_shutdown(client->ssl);

@@ -48,6 +48,8 @@ bool tls_client_output(struct tls_client *client, struct slice *out);
 int tls_client_write(struct tls_client *client, const void *data, size_t len);
 int tls_client_read(struct tls_client *client, void *out, size_t cap);
 void tls_client_close(struct tls_client *client);
+// (D)TLS 1.3: sends a KeyUpdate.
+bool tls_client_update_keys(struct tls_client *client);
 
 // The last alert that came (its description), or -1.
 int tls_client_alert(const struct tls_client *client);

@@ -214,6 +214,18 @@ struct scene_device *scene_dtls_with_cid(const char *identity, bool dtls13, stru
     return dtls_new(&options, host, port);
 }
 
+struct scene_device *scene_dtls_with_ccm(const char *identity, bool dtls13, const char *host, uint16_t port)
+{
+    const struct tls_client_options options = {.dtls = true,
+                                               .tls13 = dtls13,
+                                               .ciphers = dtls13 ? "TLS13-AES128-CCM-8-SHA256" : "PSK-AES128-CCM-8",
+                                               .psk_suite13 = "TLS13-AES128-CCM-8-SHA256",
+                                               .identity = identity,
+                                               .key = scene_key(identity),
+                                               .offer_cid = true};
+    return dtls_new(&options, host, port);
+}
+
 void scene_move(struct scene_device *device, const char *host, uint16_t port)
 {
     must(address_parse(host, port, &device->address) == SAGATE_OK, "address");

@@ -87,6 +87,8 @@ struct scene_device *scene_dtls_with_key(const char *identity, struct slice key,
 // One that offers connection_id (RFC 9146, RFC 9147), for itself with the value `own`, which may be empty.
 struct scene_device *scene_dtls_with_cid(const char *identity, bool dtls13, struct slice own, const char *host,
                                          uint16_t port);
+// The same with AES-128-CCM-8, whatever the version, so that its records may be worked on side by side.
+struct scene_device *scene_dtls_with_ccm(const char *identity, bool dtls13, const char *host, uint16_t port);
 // One with a certificate of its own (PEM), or none (NULL), and the key of tls_device_certificates.h.
 struct scene_device *scene_with_certificate(const char *pem, bool dtls, bool tls13, const char *host, uint16_t port);
 // Its address changes, as behind a NAT.
