@@ -98,8 +98,8 @@ def rebind(bench, args):
     psk = ["--security", "dtls1.2", "--cipher", "PSK-AES128-CCM-8", "--no-cid"]
     without = rebind_run(bench, args, server, psk, "127.64.0.0")
     raw = {"ours": [with_cid], "reference": [without]}
-    bench.series += [over_https.percentiles("latency with Connection ID", with_cid),
-                     over_https.percentiles("latency without Connection ID", without)]
+    bench.series += [figures.percentiles("latency with Connection ID", with_cid),
+                     figures.percentiles("latency without Connection ID", without)]
     is_what = "the same devices without Connection ID, in the same run"
     return [
         figures.made("answered_after_rebind", "part of the requests", answered(with_cid), answered(without), is_what,
@@ -125,7 +125,7 @@ def mixed(bench, args):
     found = []
     for name, rate in (("DTLS", args.rate), ("TLS", args.tls_rate)):
         result = results[name]
-        bench.series.append(over_https.percentiles(f"latency over {name}, mixed operations", result))
+        bench.series.append(figures.percentiles(f"latency over {name}, mixed operations", result))
         found += [figures.made(f"{name.lower()}_{p}_us", f"us, {p} of requests over {name}", result.get(f"{p}_us"))
                   for p in ("p50", "p99", "p999")]
         found.append(figures.made(f"{name.lower()}_rate", "requests per second", result["per_second"], rate, "what was asked for",
@@ -185,7 +185,7 @@ def slow_upstream(bench, args):
     delayed = late.order("measure")
     late.end()
     fast.end()
-    bench.series += [over_https.percentiles(f"latency at the fast server, {when}", r)
+    bench.series += [figures.percentiles(f"latency at the fast server, {when}", r)
                      for when, r in (("before", before), ("beside the slow one", during))]
     failed = sum(r["lost"] + r["refused"] + r["errors"] for r in (before, during, delayed))
     return [

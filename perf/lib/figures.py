@@ -71,6 +71,13 @@ def measured(name, unit, values, goal=None, reference=None, reference_is=None, r
     return made(name, unit, ours, reference, reference_is, ratio, goal, spread(values), raw)
 
 
+def percentiles(name, result):
+    """A series of one result: latency by percentile."""
+    parts = [(50, "p50_us"), (90, "p90_us"), (99, "p99_us"), (99.9, "p999_us"), (100, "max_us")]
+    return {"name": name, "x_label": "percentile", "y_label": "us",
+            "points": [[part, result[key]] for part, key in parts if key in result]}
+
+
 def number(value):
     if value is None:
         return "-"

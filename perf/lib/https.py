@@ -29,18 +29,11 @@ def alternate(bench, runs):
     return results
 
 
-def percentiles(name, result):
-    """A series of one result: latency by percentile."""
-    parts = [(50, "p50_us"), (90, "p90_us"), (99, "p99_us"), (99.9, "p999_us"), (100, "max_us")]
-    return {"name": name, "x_label": "percentile", "y_label": "us",
-            "points": [[part, result[key]] for part, key in parts if key in result]}
-
-
 def latency(bench, server, peer, maxima, rate):
     """p99 of both in an open loop at the same rate."""
     runs = alternate(bench, {"ours": lambda: bench.load(server, OURS + ["--rate", str(rate)]),
                              "reference": lambda: bench.load(peer, THEIRS + ["--rate", str(rate)])})
-    bench.series += [percentiles(f"latency of {who} at {rate} requests per second", runs[side][0])
+    bench.series += [figures.percentiles(f"latency of {who} at {rate} requests per second", runs[side][0])
                      for side, who in (("ours", "sagate"), ("reference", "HAProxy"))]
     # Microseconds of a busy machine differ by far: the median of each is compared.
     ours, reference = (statistics.median(r["p99_us"] for r in runs[side]) for side in ("ours", "reference"))

@@ -96,6 +96,8 @@ def coap(bench, args):
             "forwarder": lambda: bench.load(forwarder, devices)}
     start_libcoaps(bench, runs, devices)
     results = repeat(bench, runs)
+    bench.series += [figures.percentiles(f"latency of {name}, {args.connections} requests under way", r[0])
+                     for name, r in results.items()]
     return [figures.compared("forward_vs_udp", COAP_UNIT, results["sagate"], results["forwarder"],
                              "a plain UDP forwarder on the same io driver, to the same CSE")] + beside_libcoap(
         bench, "forward_vs_libcoap", COAP_UNIT, results, "that answers by itself"), []
