@@ -232,8 +232,14 @@ bool onem2m_id_is_wish(struct slice id)
 
 int onem2m_absolute(struct slice id, const char *sp_id, const char *cse_id, char *out, size_t cap)
 {
+    return onem2m_absolute_of(onem2m_id_kind(id), id, sp_id, cse_id, out, cap);
+}
+
+int onem2m_absolute_of(enum onem2m_id_kind kind, struct slice id, const char *sp_id, const char *cse_id, char *out,
+                       size_t cap)
+{
     struct slice parts[4] = {slice_text(sp_id), slice_text(""), slice_text(""), id};
-    switch (onem2m_id_kind(id)) {
+    switch (kind) {
     case ONEM2M_ID_INVALID:
         return SAGATE_EINVAL;
     case ONEM2M_ID_STEM_C:

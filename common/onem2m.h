@@ -68,6 +68,9 @@ bool onem2m_id_is_wish(struct slice id);
 // "/…" → "//SP/…", "//…" unchanged. `sp_id` is "//sp.example", `cse_id` the registrar's "/cse". `out` is
 // NUL-terminated. Returns the length, SAGATE_EINVAL for an invalid identifier, SAGATE_ETOOBIG when it does not fit.
 int onem2m_absolute(struct slice id, const char *sp_id, const char *cse_id, char *out, size_t cap);
+// The same of an identifier whose kind is known already.
+int onem2m_absolute_of(enum onem2m_id_kind kind, struct slice id, const char *sp_id, const char *cse_id, char *out,
+                       size_t cap);
 
 // Matches an AE-ID stem against a pattern in which '*' stands for any run of characters (m2m app rule, TS-0001 9.6.29).
 bool onem2m_stem_match(const char *pattern, struct slice stem);

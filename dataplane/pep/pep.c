@@ -489,7 +489,8 @@ static const struct refusal *apply(struct check *check, struct slice *instead)
         return &no_association;
     if (check->from.len > 0) {
         check->kind = onem2m_id_kind(check->from);
-        int len = to_absolute(check->upstream, check->from, check->buffer, sizeof check->buffer);
+        int len = onem2m_absolute_of(check->kind, check->from, check->upstream->sp_id, check->upstream->cse_id,
+                                     check->buffer, sizeof check->buffer);
         if (len < 0)
             return &from_form;
         check->absolute = slice_of(check->buffer, (size_t)len);
@@ -539,14 +540,24 @@ static int refuse(struct pep *pep, struct pep_verdict *verdict, const struct ref
     return SAGATE_OK;
 }
 
+// All but its buffer, which is for each request anew, and long.
+static void begin_check(struct check *check, struct pep *pep, const struct device *device,
+                        const struct primitive *primitive, struct slice from)
+{
+    check->pep = pep;
+    check->upstream = device->upstream;
+    check->principal = device->principal;
+    check->primitive = primitive;
+    check->from = from;
+    check->kind = ONEM2M_ID_INVALID;
+    check->absolute = slice_of(NULL, 0);
+}
+
 int pep_check(struct pep *pep, const struct device *device, const struct primitive *primitive,
               struct pep_verdict *verdict)
 {
-    struct check check = {.pep = pep,
-                          .upstream = device->upstream,
-                          .principal = device->principal,
-                          .primitive = primitive,
-                          .from = primitive->from};
+    struct check check;
+    begin_check(&check, pep, device, primitive, primitive->from);
     struct slice instead = slice_of(NULL, 0);
     const struct refusal *refusal = apply(&check, &instead);
     if (refusal != NULL)
@@ -583,8 +594,8 @@ int pep_check_second(struct pep *pep, const struct device *device, const struct 
 {
     char first[ONEM2M_ABSOLUTE_MAX];
     struct slice from = slice_of(verdict->from, verdict->from_len);
-    struct check check = {
-        .pep = pep, .upstream = device->upstream, .principal = device->principal, .primitive = primitive};
+    struct check check;
+    begin_check(&check, pep, device, primitive, slice_of(NULL, 0));
     if (second.len == 0 && from.len == 0)
         return 0;
     int rsc = RSC_BAD_REQUEST;

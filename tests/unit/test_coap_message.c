@@ -193,10 +193,13 @@ static void tells_numberings(void)
 
 static void tables_agree(void)
 {
-    static const uint16_t pairs[][2] = {{279, 256}, {283, 257}, {0, 258},   {259, 259}, {291, 260}, {295, 261},
-                                        {299, 262}, {263, 263}, {303, 264}, {307, 265}, {311, 266}, {267, 267},
-                                        {319, 268}, {323, 269}, {327, 270}, {271, 0},   {275, 0},   {331, 0},
-                                        {335, 0},   {339, 0},   {343, 0},   {347, 0},   {351, 0}};
+    static const uint16_t pairs[][2] = {
+        [ONEM2M_FR] = {279, 256},   [ONEM2M_RQI] = {283, 257},  [ONEM2M_NM] = {0, 258},    [ONEM2M_OT] = {259, 259},
+        [ONEM2M_RQET] = {291, 260}, [ONEM2M_RSET] = {295, 261}, [ONEM2M_OET] = {299, 262}, [ONEM2M_RTURI] = {263, 263},
+        [ONEM2M_EC] = {303, 264},   [ONEM2M_RSC] = {307, 265},  [ONEM2M_GID] = {311, 266}, [ONEM2M_TY] = {267, 267},
+        [ONEM2M_CTO] = {319, 268},  [ONEM2M_CTS] = {323, 269},  [ONEM2M_ATI] = {327, 270}, [ONEM2M_RVI] = {271, 0},
+        [ONEM2M_ASRI] = {275, 0},   [ONEM2M_VSI] = {331, 0},    [ONEM2M_GTM] = {335, 0},   [ONEM2M_AUS] = {339, 0},
+        [ONEM2M_OMR] = {343, 0},    [ONEM2M_PRPI] = {347, 0},   [ONEM2M_MSU] = {351, 0}};
     CU_ASSERT_EQUAL(sizeof pairs / sizeof *pairs, NUMBERING_OPTIONS);
     for (int i = 0; i < NUMBERING_OPTIONS; i++) {
         for (int side = 0; side < 2; side++) {

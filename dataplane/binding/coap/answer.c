@@ -23,7 +23,7 @@ static void add_row(struct answer *answer, const struct answer_echo *echo, int r
     if (number == 0 || value.data == NULL)
         return;
     if (numbering_rows[row].uint)
-        coap_list_add_uint(&answer->options, number, coap_uint(value));
+        coap_list_add_uint_value(&answer->options, number, value);
     else
         coap_list_add(&answer->options, number, value);
 }
@@ -31,9 +31,9 @@ static void add_row(struct answer *answer, const struct answer_echo *echo, int r
 static void add_echo(struct answer *answer, const struct answer_echo *echo)
 {
     uint16_t number = numbering_rows[ONEM2M_RSC].number[echo->numbering];
+    add_row(answer, echo, ONEM2M_RQI, echo->request_id);
     if (answer->rsc != 0)
         coap_list_add_uint(&answer->options, number, (uint32_t)answer->rsc);
-    add_row(answer, echo, ONEM2M_RQI, echo->request_id);
 }
 
 int answer_rsc_of_code(uint8_t code, enum onem2m_operation operation)
@@ -90,12 +90,6 @@ static bool translate_row(int row, struct slice value, const struct answer_echo 
     return true;
 }
 
-static bool is_uint(uint16_t number)
-{
-    return number == COAP_CONTENT_FORMAT || number == COAP_MAX_AGE || number == COAP_BLOCK1 || number == COAP_BLOCK2 ||
-           number == COAP_SIZE1 || number == COAP_SIZE2 || number == COAP_OBSERVE;
-}
-
 // Any other option of the CSE's. False: it is critical and not known in an answer.
 static bool translate_other(const struct coap_message *message, size_t index, struct answer *answer)
 {
@@ -104,8 +98,8 @@ static bool translate_other(const struct coap_message *message, size_t index, st
     bool again = index > 0 && message->options[index - 1].number == option->number;
     if (standard != NULL && standard->response && option->value.len >= standard->min &&
         option->value.len <= standard->max && (standard->repeatable || !again)) {
-        if (is_uint(option->number))
-            coap_list_add_uint(&answer->options, option->number, coap_uint(option->value));
+        if (standard->uint)
+            coap_list_add_uint_value(&answer->options, option->number, option->value);
         else
             coap_list_add(&answer->options, option->number, option->value);
         return true;
@@ -141,9 +135,9 @@ int answer_translate(const struct coap_message *message, enum numbering from, co
     answer->payload = message->payload;
     if (interim)
         return SAGATE_OK;
-    add_echo(answer, echo);
     if (seen[ONEM2M_RVI].data == NULL)
         add_row(answer, echo, ONEM2M_RVI, echo->release_version);
+    add_echo(answer, echo);
     return SAGATE_OK;
 }
 
@@ -152,11 +146,11 @@ void answer_own(const struct answer_echo *echo, uint8_t code, int rsc, const cha
 {
     reset(answer, code != 0 ? code : onem2m_rsc_coap(rsc, echo->operation));
     answer->rsc = rsc;
-    add_echo(answer, echo);
-    add_row(answer, echo, ONEM2M_RVI, echo->release_version);
     coap_list_add_uint(&answer->options, COAP_CONTENT_FORMAT, JSON_FORMAT);
     if (max_age != 0)
         coap_list_add_uint(&answer->options, COAP_MAX_AGE, max_age);
+    add_row(answer, echo, ONEM2M_RVI, echo->release_version);
+    add_echo(answer, echo);
     int len = snprintf(answer->text, sizeof answer->text, "{\"m2m:dbg\":\"%s\"}", debug);
     answer->payload = slice_of(answer->text, len < 0 || (size_t)len >= sizeof answer->text ? 0 : (size_t)len);
 }

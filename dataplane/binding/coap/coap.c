@@ -24,6 +24,7 @@ int coap_new(const struct coap_options *options, struct coap **out)
     coap->port = options->port;
     coap->io_user_kind = options->io_user_kind;
     hash_key_random(&coap->key);
+    coap->jitter = coap->key.k1 | 1;
     coap->recorded_bytes = options->config->limits.coap_exchange_bytes;
     coap->recorded = recorded_new(coap->recorded_bytes, coap->stats);
     struct client_plan plan;
@@ -339,7 +340,6 @@ static int write_request(struct coap *coap, const struct device *device, const s
                          const struct upstream_socket *socket, bool with_observe, size_t *len,
                          struct coap_refusal *refusal)
 {
-    char peer_text[ADDRESS_TEXT_MAX];
     struct coap_token token;
     struct coap_writer writer;
     coap->list.count = 0;
@@ -347,7 +347,7 @@ static int write_request(struct coap *coap, const struct device *device, const s
     coap->list.scratch_len = 0;
     exchange_token(exchange, &token);
     int status = coap_request_options(&coap->request, device, socket->server->upstream, &coap->verdict,
-                                      address_format(&device->peer, peer_text), with_observe, &coap->list, refusal);
+                                      peer_text(device->binding_state), with_observe, &coap->list, refusal);
     if (status != SAGATE_OK)
         return status;
     coap_begin(&writer, coap->out, sizeof coap->out, COAP_CON, coap->request.message->code, 0, &token);

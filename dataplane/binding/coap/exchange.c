@@ -22,7 +22,11 @@ uint32_t coap_random(struct coap *coap)
 
 uint32_t coap_ack_timeout(struct coap *coap)
 {
-    return ACK_TIMEOUT_MS + coap_random(coap) % (ACK_RANDOM_MS + 1);
+    // Only so that not all repeat at once (RFC 7252 section 4.2): it may be foreseen.
+    coap->jitter ^= coap->jitter << 13;
+    coap->jitter ^= coap->jitter >> 7;
+    coap->jitter ^= coap->jitter << 17;
+    return ACK_TIMEOUT_MS + (uint32_t)(coap->jitter % (ACK_RANDOM_MS + 1));
 }
 
 static bool grow_peers(struct coap *coap)
@@ -37,6 +41,15 @@ static bool grow_peers(struct coap *coap)
         coap->free_peers = &chunk->peers[i];
     }
     return true;
+}
+
+const char *peer_text(struct peer *peer)
+{
+    if (peer->text_of.len == 0 || !address_equal(&peer->text_of, &peer->device->peer)) {
+        peer->text_of = peer->device->peer;
+        (void)address_format(&peer->device->peer, peer->text);
+    }
+    return peer->text;
 }
 
 struct peer *peer_of(struct coap *coap, struct device *device)

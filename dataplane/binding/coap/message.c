@@ -117,7 +117,7 @@ bool coap_block_parse(struct slice value, struct coap_block *block)
     return exponent != 7;
 }
 
-static void put(struct coap_writer *writer, const void *data, size_t len)
+static inline void put(struct coap_writer *writer, const void *data, size_t len)
 {
     if (writer->full || writer->cap - writer->len < len) {
         writer->full = true;
@@ -163,7 +163,33 @@ static inline size_t option_head(uint8_t *out, uint32_t delta, uint32_t len)
     return (size_t)(end - out);
 }
 
-void coap_add(struct coap_writer *writer, uint16_t number, struct slice value)
+// Most values are short: two moves that overlap are less than a call.
+static inline void copy_value(uint8_t *to, struct slice value)
+{
+    const uint8_t *from = value.data;
+    size_t len = value.len;
+    uint64_t first, last;
+    uint32_t first_half, last_half;
+    if (len > 16) {
+        memcpy(to, from, len);
+    } else if (len >= sizeof first) {
+        memcpy(&first, from, sizeof first);
+        memcpy(&last, from + len - sizeof last, sizeof last);
+        memcpy(to, &first, sizeof first);
+        memcpy(to + len - sizeof last, &last, sizeof last);
+    } else if (len >= sizeof first_half) {
+        memcpy(&first_half, from, sizeof first_half);
+        memcpy(&last_half, from + len - sizeof last_half, sizeof last_half);
+        memcpy(to, &first_half, sizeof first_half);
+        memcpy(to + len - sizeof last_half, &last_half, sizeof last_half);
+    } else {
+        for (size_t i = 0; i < len; i++)
+            to[i] = from[i];
+    }
+}
+
+// Inlined into the loop over a list, since the call costs about as much as the rest.
+__attribute__((always_inline)) static inline void add(struct coap_writer *writer, uint16_t number, struct slice value)
 {
     uint8_t head[OPTION_HEAD_MAX];
     if (number < writer->last || value.len > UINT16_MAX) {
@@ -175,13 +201,17 @@ void coap_add(struct coap_writer *writer, uint16_t number, struct slice value)
     if (!writer->full && writer->cap - writer->len >= OPTION_HEAD_MAX + value.len) { // it fits, whatever its head is
         uint8_t *at = writer->data + writer->len;
         size_t len = option_head(at, delta, (uint32_t)value.len);
-        if (value.len > 0)
-            memcpy(at + len, value.data, value.len);
+        copy_value(at + len, value);
         writer->len += len + value.len;
         return;
     }
     put(writer, head, option_head(head, delta, (uint32_t)value.len));
     put(writer, value.data, value.len);
+}
+
+void coap_add(struct coap_writer *writer, uint16_t number, struct slice value)
+{
+    add(writer, number, value);
 }
 
 void coap_add_payload(struct coap_writer *writer, struct slice payload)
@@ -200,13 +230,13 @@ int coap_end(const struct coap_writer *writer)
     return writer->full ? SAGATE_ETOOBIG : (int)writer->len;
 }
 
-void coap_list_add(struct coap_list *list, uint16_t number, struct slice value)
+void coap_list_insert(struct coap_list *list, uint16_t number, struct slice value)
 {
     if (list->count == COAP_LIST_MAX) {
         list->full = true;
         return;
     }
-    // Most come in order already; the others are moved down past greater numbers only, which keeps the sort stable.
+    // Moved down past greater numbers only, which keeps the sort stable.
     size_t at = list->count++;
     while (at > 0 && list->options[at - 1].number > number) {
         list->options[at] = list->options[at - 1];
@@ -233,10 +263,11 @@ void coap_list_add_uint(struct coap_list *list, uint16_t number, uint32_t value)
 
 void coap_list_write(struct coap_list *list, struct coap_writer *writer)
 {
+    struct coap_writer copy = *writer; // which nobody else knows, so that it can be held in registers
     for (size_t i = 0; i < list->count; i++)
-        coap_add(writer, list->options[i].number, list->options[i].value);
-    if (list->full)
-        writer->full = true;
+        add(&copy, list->options[i].number, list->options[i].value);
+    copy.full = copy.full || list->full;
+    *writer = copy;
 }
 
 void coap_write_empty(uint8_t out[COAP_HEAD], enum coap_type type, uint16_t mid)

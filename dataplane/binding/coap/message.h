@@ -143,8 +143,25 @@ struct coap_list {
     size_t scratch_len;
     uint8_t scratch[COAP_LIST_MAX * 4];
 };
-void coap_list_add(struct coap_list *list, uint16_t number, struct slice value);
+void coap_list_insert(struct coap_list *list, uint16_t number, struct slice value);
+static inline void coap_list_add(struct coap_list *list, uint16_t number, struct slice value)
+{
+    // Most come in order already.
+    if (list->count < COAP_LIST_MAX && (list->count == 0 || list->options[list->count - 1].number <= number))
+        list->options[list->count++] = (struct coap_option){.number = number, .value = value};
+    else
+        coap_list_insert(list, number, value);
+}
 void coap_list_add_uint(struct coap_list *list, uint16_t number, uint32_t value); // minimal length
+// The same with a value that is written already, of whatever length.
+static inline void coap_list_add_uint_value(struct coap_list *list, uint16_t number, struct slice value)
+{
+    while (value.len > 0 && value.data[0] == 0) {
+        value.data++;
+        value.len--;
+    }
+    coap_list_add(list, number, value);
+}
 void coap_list_write(struct coap_list *list, struct coap_writer *writer);
 
 // Writes an empty message (ACK, RST or ping) of COAP_HEAD bytes.

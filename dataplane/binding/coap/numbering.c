@@ -34,46 +34,36 @@
 #define ROW(row, current, old, ...) [row] = {.number = {current, old}, __VA_ARGS__},
 const struct numbering_row numbering_rows[NUMBERING_OPTIONS] = {ROWS(ROW)};
 
-enum { FIRST = 256, LAST = 351, NUMBERS = LAST - FIRST + 1 };
-
-// Row + 1 of each number from FIRST on. Rows without a number stand behind the last one, where nobody looks.
-#define PLACE(row, number)                 [(number) == 0 ? NUMBERS + (row) : (number)-FIRST] = (row) + 1,
+// Rows without a number stand behind the last one, where nobody looks.
+#define PLACE(row, number)                 [(number) == 0 ? NUMBERING_NUMBERS + (row) : (number)-NUMBERING_FIRST] = (row) + 1,
 #define BY_CURRENT(row, current, old, ...) PLACE(row, current)
 #define BY_OLD(row, current, old, ...)     PLACE(row, old)
-static const uint8_t rows_by_number[2][NUMBERS + NUMBERING_OPTIONS] = {
+const uint8_t numbering_by_number[2][NUMBERING_NUMBERS + NUMBERING_OPTIONS] = {
     [NUMBERING_CURRENT] = {ROWS(BY_CURRENT)},
     [NUMBERING_OLD] = {ROWS(BY_OLD)},
 };
 
-// By number; one that is not known has the number 0 here.
-static const struct standard_option standard_options[COAP_REQUEST_TAG + 1] = {
+const struct standard_option numbering_standard_options[COAP_REQUEST_TAG + 1] = {
     [COAP_IF_MATCH] = {.number = COAP_IF_MATCH, .max = 8, .repeatable = true, .request = true},
     [COAP_URI_HOST] = {.number = COAP_URI_HOST, .min = 1, .max = 255},
     [COAP_ETAG] = {.number = COAP_ETAG, .min = 1, .max = 8, .repeatable = true, .request = true, .response = true},
     [COAP_IF_NONE_MATCH] = {.number = COAP_IF_NONE_MATCH, .request = true},
-    [COAP_OBSERVE] = {.number = COAP_OBSERVE, .max = 3, .request = true, .response = true},
+    [COAP_OBSERVE] = {.number = COAP_OBSERVE, .max = 3, .request = true, .response = true, .uint = true},
     [COAP_URI_PORT] = {.number = COAP_URI_PORT, .max = 2},
     [COAP_LOCATION_PATH] = {.number = COAP_LOCATION_PATH, .max = 255, .repeatable = true, .response = true},
     [COAP_URI_PATH] = {.number = COAP_URI_PATH, .max = 255, .repeatable = true, .request = true},
-    [COAP_CONTENT_FORMAT] = {.number = COAP_CONTENT_FORMAT, .max = 2, .request = true, .response = true},
-    [COAP_MAX_AGE] = {.number = COAP_MAX_AGE, .max = 4, .response = true},
+    [COAP_CONTENT_FORMAT] = {.number = COAP_CONTENT_FORMAT, .max = 2, .request = true, .response = true, .uint = true},
+    [COAP_MAX_AGE] = {.number = COAP_MAX_AGE, .max = 4, .response = true, .uint = true},
     [COAP_URI_QUERY] = {.number = COAP_URI_QUERY, .max = 255, .repeatable = true, .request = true},
-    [COAP_ACCEPT] = {.number = COAP_ACCEPT, .max = 2, .request = true},
+    [COAP_ACCEPT] = {.number = COAP_ACCEPT, .max = 2, .request = true, .uint = true},
     [COAP_LOCATION_QUERY] = {.number = COAP_LOCATION_QUERY, .max = 255, .repeatable = true, .response = true},
-    [COAP_BLOCK2] = {.number = COAP_BLOCK2, .max = 3, .request = true, .response = true},
-    [COAP_BLOCK1] = {.number = COAP_BLOCK1, .max = 3, .request = true, .response = true},
-    [COAP_SIZE2] = {.number = COAP_SIZE2, .max = 4, .request = true, .response = true},
-    [COAP_SIZE1] = {.number = COAP_SIZE1, .max = 4, .request = true, .response = true},
+    [COAP_BLOCK2] = {.number = COAP_BLOCK2, .max = 3, .request = true, .response = true, .uint = true},
+    [COAP_BLOCK1] = {.number = COAP_BLOCK1, .max = 3, .request = true, .response = true, .uint = true},
+    [COAP_SIZE2] = {.number = COAP_SIZE2, .max = 4, .request = true, .response = true, .uint = true},
+    [COAP_SIZE1] = {.number = COAP_SIZE1, .max = 4, .request = true, .response = true, .uint = true},
     [COAP_ECHO] = {.number = COAP_ECHO, .min = 1, .max = 40, .request = true, .response = true},
     [COAP_REQUEST_TAG] = {.number = COAP_REQUEST_TAG, .max = 8, .repeatable = true, .request = true},
 };
-
-int numbering_find(enum numbering numbering, uint16_t number)
-{
-    if (number < FIRST || number > LAST)
-        return -1;
-    return rows_by_number[numbering][number - FIRST] - 1;
-}
 
 bool numbering_is_onem2m(uint16_t number)
 {
@@ -86,6 +76,8 @@ int numbering_of(const struct coap_message *message, enum config_numbering spoke
     unsigned only[2] = {0};
     for (size_t i = 0; i < message->option_count; i++) {
         uint16_t number = message->options[i].number;
+        if (number < NUMBERING_FIRST || number > NUMBERING_LAST)
+            continue;
         int current = numbering_find(NUMBERING_CURRENT, number);
         int old = numbering_find(NUMBERING_OLD, number);
         identity[NUMBERING_CURRENT] += current == ONEM2M_FR || current == ONEM2M_RQI;
@@ -102,11 +94,4 @@ int numbering_of(const struct coap_message *message, enum config_numbering spoke
         (identity[NUMBERING_OLD] > 0 || (only[NUMBERING_OLD] > 0 && only[NUMBERING_CURRENT] == 0)))
         *numbering = NUMBERING_OLD;
     return SAGATE_OK;
-}
-
-const struct standard_option *numbering_standard(uint16_t number)
-{
-    if (number > COAP_REQUEST_TAG || standard_options[number].number == 0)
-        return NULL;
-    return &standard_options[number];
 }

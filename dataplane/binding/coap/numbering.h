@@ -13,30 +13,31 @@
 // Current: TS-0008 V2.6 and later (FR 279, RQI 283). Old: Releases 1 and 2 (FR 256, RQI 257).
 enum numbering { NUMBERING_CURRENT, NUMBERING_OLD };
 
+// In the order of their current numbers, so that options that are added one after the other need no sorting.
 enum numbering_option {
+    ONEM2M_OT,
+    ONEM2M_RTURI,
+    ONEM2M_TY,
+    ONEM2M_RVI,
+    ONEM2M_ASRI,
     ONEM2M_FR,
     ONEM2M_RQI,
-    ONEM2M_NM,
-    ONEM2M_OT,
     ONEM2M_RQET,
     ONEM2M_RSET,
     ONEM2M_OET,
-    ONEM2M_RTURI,
     ONEM2M_EC,
     ONEM2M_RSC,
     ONEM2M_GID,
-    ONEM2M_TY,
     ONEM2M_CTO,
     ONEM2M_CTS,
     ONEM2M_ATI,
-    ONEM2M_RVI,
-    ONEM2M_ASRI,
     ONEM2M_VSI,
     ONEM2M_GTM,
     ONEM2M_AUS,
     ONEM2M_OMR,
     ONEM2M_PRPI,
     ONEM2M_MSU,
+    ONEM2M_NM,
     NUMBERING_OPTIONS
 };
 
@@ -50,8 +51,18 @@ struct numbering_row {
 
 extern const struct numbering_row numbering_rows[NUMBERING_OPTIONS];
 
+enum { NUMBERING_FIRST = 256, NUMBERING_LAST = 351, NUMBERING_NUMBERS = NUMBERING_LAST - NUMBERING_FIRST + 1 };
+
+// Row + 1 of each number from NUMBERING_FIRST on, 0: none. What is behind the last number is of no meaning.
+extern const uint8_t numbering_by_number[2][NUMBERING_NUMBERS + NUMBERING_OPTIONS];
+
 // Which row a number has in a numbering, or -1.
-int numbering_find(enum numbering numbering, uint16_t number);
+static inline int numbering_find(enum numbering numbering, uint16_t number)
+{
+    if (number < NUMBERING_FIRST || number > NUMBERING_LAST)
+        return -1;
+    return numbering_by_number[numbering][number - NUMBERING_FIRST] - 1;
+}
 
 // True when either numbering has the number: such a number never passes untranslated.
 bool numbering_is_onem2m(uint16_t number);
@@ -68,10 +79,18 @@ struct standard_option {
     uint16_t min, max;
     bool repeatable;
     bool request, response; // passes in that direction
+    bool uint;
 };
 
+extern const struct standard_option numbering_standard_options[COAP_REQUEST_TAG + 1]; // by number; unknown: number 0
+
 // NULL for a number that is not known. Options that are known and pass nowhere (Uri-Host …) end here.
-const struct standard_option *numbering_standard(uint16_t number);
+static inline const struct standard_option *numbering_standard(uint16_t number)
+{
+    if (number > COAP_REQUEST_TAG || numbering_standard_options[number].number == 0)
+        return NULL;
+    return &numbering_standard_options[number];
+}
 
 // sagate's own options towards a CSE (elective, safe to forward, not part of the cache key; experimental range).
 enum { COAP_SAGATE_ORIGINATOR = 65020, COAP_SAGATE_CREDENTIAL_ID = 65052, COAP_SAGATE_PEER = 65084 };

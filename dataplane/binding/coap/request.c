@@ -32,12 +32,15 @@ static const struct standard_option *standard_at(const struct coap_message *mess
     return repeats(message, index) && !standard->repeatable ? NULL : standard;
 }
 
-// What of the oneM2M options an answer needs, also when the request is refused for another option.
-static void collect_onem2m(struct coap_request *request)
+// What each option is. The oneM2M options that are well-formed are taken here, since an answer needs them also when the
+// request is refused for another option.
+static void sort_options(struct coap_request *request)
 {
     const struct coap_message *message = request->message;
     for (size_t i = 0; i < message->option_count; i++) {
         int row = numbering_find(request->numbering, message->options[i].number);
+        request->rows[i] = (int8_t)row;
+        request->standard[i] = row < 0 ? standard_at(message, i) : NULL;
         if (row < 0 || request->options[row].data != NULL)
             continue;
         struct slice value = message->options[i].value;
@@ -60,7 +63,7 @@ static int check_options(struct coap_request *request, struct coap_refusal *refu
         return refuse_option(refusal, "too many options");
     for (size_t i = 0; i < message->option_count; i++) {
         const struct coap_option *option = &message->options[i];
-        int row = numbering_find(request->numbering, option->number);
+        int row = request->rows[i];
         if (row >= 0) {
             if (repeats(message, i))
                 return refuse_option(refusal, "a oneM2M option is repeated");
@@ -68,7 +71,7 @@ static int check_options(struct coap_request *request, struct coap_refusal *refu
                 return refuse_option(refusal, "a oneM2M option has a bad length");
             continue;
         }
-        if (standard_at(message, i) == NULL && coap_is_critical(option->number))
+        if (request->standard[i] == NULL && coap_is_critical(option->number))
             return refuse_option(refusal, "unknown or repeated critical option");
     }
     return SAGATE_OK;
@@ -79,8 +82,9 @@ static bool segment_ok(struct slice segment)
 {
     if (slice_is(segment, ".") || slice_is(segment, ".."))
         return false;
+    static const bool bad[UINT8_MAX + 1] = {[0 ... 0x1f] = true, [0x7f] = true, ['/'] = true};
     for (size_t i = 0; i < segment.len; i++) {
-        if (segment.data[i] < 0x20 || segment.data[i] == 0x7f || segment.data[i] == '/')
+        if (bad[segment.data[i]])
             return false;
     }
     return true;
@@ -207,7 +211,7 @@ static int read_transfer(struct coap_request *request, struct coap_refusal *refu
     for (size_t i = 0; i < message->option_count; i++) {
         struct slice value = message->options[i].value;
         struct coap_block ignored;
-        if (standard_at(message, i) == NULL)
+        if (request->standard[i] == NULL)
             continue;
         switch (message->options[i].number) {
         case COAP_CONTENT_FORMAT:
@@ -236,6 +240,15 @@ static int read_transfer(struct coap_request *request, struct coap_refusal *refu
     return SAGATE_OK;
 }
 
+static bool asks_for_proxy(const struct coap_message *message)
+{
+    for (size_t i = 0; i < message->option_count && message->options[i].number <= COAP_PROXY_SCHEME; i++) {
+        if (message->options[i].number == COAP_PROXY_URI || message->options[i].number == COAP_PROXY_SCHEME)
+            return true;
+    }
+    return false;
+}
+
 int coap_request_read(const struct coap_message *message, const struct config_listener *listener,
                       unsigned request_id_max, struct coap_request *request, struct coap_refusal *refusal)
 {
@@ -247,11 +260,11 @@ int coap_request_read(const struct coap_message *message, const struct config_li
     bool mixed = numbering_of(message, listener->coap_numbering, &request->numbering) != SAGATE_OK;
     if (mixed)
         request->numbering = listener->coap_numbering == CONFIG_NUMBERING_OLD ? NUMBERING_OLD : NUMBERING_CURRENT;
-    collect_onem2m(request);
+    sort_options(request);
     if (message->code > COAP_DELETE)
         return refuse(refusal, COAP_METHOD_NOT_ALLOWED, RSC_OPERATION_NOT_ALLOWED, "no oneM2M operation");
     request->primitive.operation = operation_of(message->code, 0, request->primitive.ty);
-    if (coap_find(message, COAP_PROXY_URI) != NULL || coap_find(message, COAP_PROXY_SCHEME) != NULL)
+    if (asks_for_proxy(message))
         return refuse(refusal, COAP_NO_PROXYING, RSC_NOT_IMPLEMENTED, "proxying is not supported");
     if (mixed)
         return refuse_option(refusal, "option numbers of two numberings");
@@ -261,20 +274,12 @@ int coap_request_read(const struct coap_message *message, const struct config_li
     return status == SAGATE_OK ? read_transfer(request, refusal) : status;
 }
 
-static bool is_uint(uint16_t number)
-{
-    return number == COAP_OBSERVE || number == COAP_CONTENT_FORMAT || number == COAP_ACCEPT || number == COAP_BLOCK1 ||
-           number == COAP_BLOCK2 || number == COAP_SIZE1 || number == COAP_SIZE2;
-}
-
 static void add_standard(const struct coap_request *request, bool with_observe, struct coap_list *list)
 {
     const struct coap_message *message = request->message;
     for (size_t i = 0; i < message->option_count; i++) {
         const struct coap_option *option = &message->options[i];
-        if (numbering_find(request->numbering, option->number) >= 0)
-            continue;
-        const struct standard_option *standard = standard_at(message, i);
+        const struct standard_option *standard = request->standard[i];
         if (standard == NULL || !standard->request)
             continue;
         if (option->number == COAP_OBSERVE && (!with_observe || request->observe == COAP_NO_OBSERVE))
@@ -284,29 +289,33 @@ static void add_standard(const struct coap_request *request, bool with_observe, 
         if (request->has_block1 && request->block1.more &&
             (option->number == COAP_BLOCK2 || option->number == COAP_SIZE2))
             continue;
-        if (is_uint(option->number))
-            coap_list_add_uint(list, option->number, coap_uint(option->value));
+        if (standard->uint)
+            coap_list_add_uint_value(list, option->number, option->value);
         else
             coap_list_add(list, option->number, option->value);
     }
 }
 
-static int add_onem2m(const struct coap_request *request, enum numbering numbering, struct coap_list *list,
-                      struct coap_refusal *refusal)
+static int add_onem2m(const struct coap_request *request, enum numbering numbering, struct slice from,
+                      struct coap_list *list, struct coap_refusal *refusal)
 {
     uint32_t rows = request->present & ~(1U << ONEM2M_FR);
+    if (from.len > 0)
+        rows |= 1U << ONEM2M_FR;
     if (request->primitive.release_version.data != NULL) // perhaps the listener's
         rows |= 1U << ONEM2M_RVI;
     for (; rows != 0; rows &= rows - 1) {
         int row = __builtin_ctz(rows);
-        struct slice value = row == ONEM2M_RVI ? request->primitive.release_version : request->options[row];
+        struct slice value = row == ONEM2M_RVI  ? request->primitive.release_version
+                             : row == ONEM2M_FR ? from
+                                                : request->options[row];
         uint16_t number = numbering_rows[row].number[numbering];
         if (number == 0 && !numbering_rows[row].informative)
             return refuse_option(refusal, "the CSE has no number for a oneM2M option");
         if (number == 0)
             continue;
         if (numbering_rows[row].uint)
-            coap_list_add_uint(list, number, coap_uint(value));
+            coap_list_add_uint_value(list, number, value);
         else
             coap_list_add(list, number, value);
     }
@@ -321,11 +330,9 @@ int coap_request_options(const struct coap_request *request, const struct device
     if (verdict->from_len > numbering_rows[ONEM2M_FR].max)
         return refuse(refusal, 0, RSC_BAD_REQUEST, "From is too long for an option");
     add_standard(request, with_observe, list);
-    int status = add_onem2m(request, numbering, list, refusal);
+    int status = add_onem2m(request, numbering, slice_of(verdict->from, verdict->from_len), list, refusal);
     if (status != SAGATE_OK)
         return status;
-    if (verdict->from_len > 0)
-        coap_list_add(list, numbering_rows[ONEM2M_FR].number[numbering], slice_of(verdict->from, verdict->from_len));
     if (upstream->coap_identity == CONFIG_IDENTITY_OPTIONS) {
         if (verdict->originator_len > 0)
             coap_list_add(list, COAP_SAGATE_ORIGINATOR, slice_of(verdict->originator, verdict->originator_len));

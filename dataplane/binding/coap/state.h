@@ -34,6 +34,8 @@ struct peer {
     uint32_t observations; // registered or being served
     uint16_t next_mid;
     struct peer *next_free;
+    struct address text_of; // len 0: none yet
+    char text[ADDRESS_TEXT_MAX];
 };
 
 enum { PEER_CHUNK = 256 };
@@ -150,6 +152,7 @@ struct coap {
     uint32_t io_user_kind;
     struct hash_key key;
     uint64_t draws, drawn; // of coap_random
+    uint64_t jitter;       // state of coap_ack_timeout, not 0
     struct recorded *recorded;
     unsigned recorded_bytes;
     struct transfers transfers;
@@ -180,6 +183,9 @@ static inline void coap_count(struct coap *coap, enum stat_id id)
 }
 uint32_t coap_random(struct coap *coap); // not to be guessed
 uint32_t coap_ack_timeout(struct coap *coap);
+
+// The device's address as text, which is told with each of its requests.
+const char *peer_text(struct peer *peer);
 
 // The peer of a device, made when it has none; NULL when memory is short.
 struct peer *peer_of(struct coap *coap, struct device *device);
