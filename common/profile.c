@@ -13,7 +13,7 @@ _Thread_local struct profile *profile_thread __attribute__((tls_model("local-exe
 const char *profile_stage_name(enum profile_stage stage)
 {
     static const char *const names[PROFILE_STAGE_COUNT] = {
-#define X(id, name) [PROFILE_##id] = name,
+#define X(id, name) [PROFILE_##id] = (name),
         PROFILE_STAGES(X)
 #undef X
     };
@@ -84,8 +84,8 @@ static void set(uint64_t *counter, uint64_t value)
 static void charge(struct profile *profile)
 {
     uint64_t now = profile_ticks();
-    unsigned innermost = profile->depth < PROFILE_DEPTH ? profile->depth : PROFILE_DEPTH;
-    uint64_t *ticks = &profile->counts->stages[profile->stages[innermost - 1]].ticks;
+    unsigned innermost = profile->depth < PROFILE_DEPTH ? profile->depth : PROFILE_DEPTH - 1;
+    uint64_t *ticks = &profile->counts->stages[profile->stages[innermost]].ticks;
     set(ticks, *ticks + (now - profile->since));
     profile->since = now;
 }
@@ -108,7 +108,7 @@ void profile_begin(struct profile *profile, struct stats_profile *counts, enum p
     // Until the end these are when it began.
     set(&counts->nanoseconds, nanoseconds());
     set(&counts->ticks, profile_ticks());
-    *profile = (struct profile){.counts = counts, .since = counts->ticks, .depth = 1, .stages = {stage}};
+    *profile = (struct profile){.counts = counts, .since = counts->ticks, .stages = {stage}};
     profile_thread = profile;
 }
 
@@ -130,9 +130,9 @@ void profile_push(enum profile_stage stage)
     struct profile *profile = profile_thread;
     charge(profile);
     count_call(profile, stage);
+    profile->depth++;
     if (profile->depth < PROFILE_DEPTH)
         profile->stages[profile->depth] = stage;
-    profile->depth++;
 }
 
 void profile_pop(void)
@@ -140,7 +140,7 @@ void profile_pop(void)
     struct profile *profile = profile_thread;
     charge(profile);
     // One that was entered before the counting began is not known here.
-    if (profile->depth > 1)
+    if (profile->depth > 0)
         profile->depth--;
 }
 
@@ -149,6 +149,6 @@ void profile_turn(enum profile_stage stage)
     struct profile *profile = profile_thread;
     charge(profile);
     count_call(profile, stage);
-    profile->depth = 1;
+    profile->depth = 0;
     profile->stages[0] = stage;
 }

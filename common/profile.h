@@ -56,7 +56,7 @@ enum { PROFILE_DEPTH = 8 }; // stages that lie within each other
 struct profile {
     struct stats_profile *counts;
     uint64_t since; // ticks, when the innermost stage was last entered or gone back to
-    unsigned depth; // of `stages`; deeper ones count for the innermost that has room
+    unsigned depth; // place of the innermost in `stages`; those that find no place count for the last that has one
     enum profile_stage stages[PROFILE_DEPTH];
 };
 

@@ -446,13 +446,10 @@ void operations_upgrade_result(struct control *control, const struct plane_upgra
 
 static bool is_profiling(const struct control *control)
 {
-    const struct operation *operation;
-    LIST_FOREACH(operation, &control->operations, link)
-    {
-        if (operation->kind == OPERATION_PROFILE)
-            return true;
-    }
-    return false;
+    const struct operation *operation = LIST_FIRST(&control->operations);
+    while (operation != NULL && operation->kind != OPERATION_PROFILE)
+        operation = LIST_NEXT(operation, link);
+    return operation != NULL;
 }
 
 void operations_profile(struct control *control, struct control_request *request, const json_t *command)
