@@ -138,10 +138,10 @@ static bool receive(struct tef_channel *channel)
     // A bound, so that other channels have their turn; the library may hold bytes for which no event comes.
     for (unsigned i = 0; n > 0 && !gone && i < READS; i++) {
         n = wolfSSL_read(channel->session, chunk, sizeof chunk);
-        if (n > 0)
+        if (n > 0) {
             (void)event_del(channel->flight); // the TEF has the whole handshake
-        if (n > 0)
             channel->owner.bytes(channel->owner.context, slice_of(chunk, (size_t)n));
+        }
     }
     secret_zero(chunk, sizeof chunk);
     if (gone)

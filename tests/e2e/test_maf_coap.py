@@ -70,7 +70,7 @@ def test_dtls_12_only(t):
     whole_way(t, start(t, tef), tef, "maf", 32, "maf")
 
 
-def test_older_mef_method_is_refused_for_a_maf_key(t):
+def test_older_mef_method(t):
     """An MEF that gives targets derived keys (TS-0003 8.3.2.1): the path and the answer over CoAP."""
     tef = Tef(t, coap=True)
     s = start(t, tef)
