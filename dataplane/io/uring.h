@@ -20,7 +20,7 @@ enum {
     URING_APPLICATION = 23,
     URING_ACCEPT_RETRY_US = 100000, // pause after accept failed for want of descriptors or memory
     URING_TRAINS = 64,              // trains on their way at a time
-    URING_TRAIN_MAX = 16,           // datagrams of one
+    URING_TRAIN_MAX = 32,           // datagrams of one
     URING_TRAIN_DATAGRAM_MAX = 1200 // longer ones may not fit the path and travel alone
 };
 

@@ -715,6 +715,53 @@ static void transmit_buffers_are_bounded(void)
     close_io(NULL);
 }
 
+// What is queued goes out, and the answer is waited for, in one system call: the sending does not end the waiting.
+static void sending_does_not_end_waiting(void)
+{
+    struct address address;
+    open_io();
+    io_id id = add_udp(&address);
+    int fd = udp_peer();
+    bring(id, fd, &address, "x", 1);
+    CU_ASSERT_TRUE_FATAL(until(1));
+    const struct address to = from;
+    look();
+    seen_count = 0;
+    bring(id, fd, &address, "y", 1); // its coming ends the waiting
+    for (int i = 0; i < 8; i++)
+        CU_ASSERT_EQUAL(io_datagram_send(io, id, &to, "answer", 6), SAGATE_OK);
+    uint64_t enters = io->counters.enters;
+    look_max(IO_BATCH_MAX, -1);
+    CU_ASSERT_EQUAL(io->counters.enters - enters, 1);
+    CU_ASSERT_TRUE(saw(0, IO_DATAGRAM, "y"));
+    CU_ASSERT_EQUAL(io->counters.datagrams_sent, 8);
+    done_with(fd);
+    close_io(NULL);
+}
+
+// A failure is told at once all the same, and the datagrams that went with it are not lost to the count.
+static void a_failed_datagram_ends_waiting(void)
+{
+    struct address address;
+    struct address nobody;
+    open_io();
+    int fd = udp_peer();
+    io_id id = add_udp(&address);
+    CU_ASSERT_EQUAL(address_parse_pair("[::1]:9", &nobody), SAGATE_OK); // of a family that the socket has not
+    CU_ASSERT_EQUAL(io_datagram_send(io, id, &nobody, "lost", 4), SAGATE_OK);
+    look_max(IO_BATCH_MAX, 1000);
+    CU_ASSERT_EQUAL(io->counters.datagrams_send_failed, 1);
+    CU_ASSERT_EQUAL(io->counters.datagrams_sent, 0);
+    for (int i = 0; i < TRIES; i++) { // its buffer is used again
+        CU_ASSERT_EQUAL(io_datagram_send(io, id, &nobody, "lost", 4), SAGATE_OK);
+        look();
+    }
+    CU_ASSERT_EQUAL(io->counters.datagrams_send_failed, 1 + TRIES);
+    CU_ASSERT_EQUAL(io->counters.datagrams_no_buffer, 0);
+    done_with(fd);
+    close_io(NULL);
+}
+
 static void bad_options_are_refused(void)
 {
     struct io_options options = {.receive_buffers = 3, .streams_max = 1};
@@ -762,16 +809,19 @@ SHARED(URING)
 URING(made_in_one_thread_used_in_another)
 URING(paused_streams_do_not_starve_others)
 URING(transmit_buffers_are_bounded)
+URING(sending_does_not_end_waiting)
+URING(a_failed_datagram_ends_waiting)
 URING(bad_options_are_refused)
 
 #define MEM_ROW(test)   {"mem: " #test, mem_##test},
 #define URING_ROW(test) {"uring: " #test, uring_##test},
 
 // The rows of memory first, so that they can be run alone.
-static const struct unit_test tests[] = {SHARED(MEM_ROW) SHARED(URING_ROW) URING_ROW(made_in_one_thread_used_in_another)
-                                             URING_ROW(paused_streams_do_not_starve_others)
-                                                 URING_ROW(transmit_buffers_are_bounded)
-                                                     URING_ROW(bad_options_are_refused)};
+static const struct unit_test tests[] = {
+    SHARED(MEM_ROW) SHARED(URING_ROW) URING_ROW(made_in_one_thread_used_in_another)
+        URING_ROW(paused_streams_do_not_starve_others) URING_ROW(transmit_buffers_are_bounded)
+            URING_ROW(sending_does_not_end_waiting) URING_ROW(a_failed_datagram_ends_waiting)
+                URING_ROW(bad_options_are_refused)};
 
 // NOLINTNEXTLINE(bugprone-macro-parentheses): it is one term of a sum
 #define ONE(test) +1
