@@ -12,7 +12,7 @@ struct engine;
 
 enum {
     ENGINE_JOBS_MAX = 128, // that are worked on at a time; more are done in turns
-    // Fewer than this cost less one after another (docs/performance.md).
+    // Fewer than this cost less one after another (perf/README.md).
     ENGINE_JOBS_MIN = 4,
 };
 
