@@ -7,7 +7,9 @@
 #include "dataplane/handshake/internal.h"
 #include "dataplane/record/tls.h"
 
-enum { SUITE_AT = 2 }; // where the library's session names the suite, after the version
+// Where the library's session, as it is in a ticket, names the suite, and the nonce of that ticket (1.3): version,
+// suite, secret, time, extended master secret, age, group, length of the nonce.
+enum { SUITE_AT = 2, NONCE_AT = 2 + 2 + 48 + 8 + 1 + 4 + 2 + 1, NONCE_LAST = 255 };
 
 // An external PSK goes with SHA-256 unless agreed otherwise (RFC 8446 4.2.11): the best of these suites that the peer
 // offers.
@@ -63,6 +65,13 @@ static bool suite_fits(const struct handshake *handshake, const struct peek_hell
     return peek_offers(hello, suite) && (handshake->retry_suite == 0 || handshake->retry_suite == suite);
 }
 
+// Each ticket of (D)TLS 1.3 has a nonce one above that of the ticket which its handshake resumed, and the library ends
+// a handshake that would go beyond the last. A handshake in full, which begins at the first again, takes its place.
+static bool chain_goes_on(const struct ticket *ticket, bool tls13)
+{
+    return !tls13 || (ticket->len > NONCE_AT && ticket->bytes[NONCE_AT] != NONCE_LAST);
+}
+
 // A ticket that opens goes before a PSK. The identity that it carries is asked for as if it had been peeked, so that
 // nobody resumes what would not be established anew. One without an identity must not keep a peer from proving its own,
 // nor stand for a certificate.
@@ -77,7 +86,8 @@ static int begin_with_ticket(struct handshake *handshake, const struct peek_hell
     int rc;
     handshake->ticket_key = ticket.proof.key;
     bool asked = handshake->listener->client_certificates != CONFIG_CLIENT_CERTIFICATES_NONE;
-    handshake->ticket = suite_fits(handshake, hello, &ticket) && (proven || (handshake->psk_suite == NULL && !asked));
+    handshake->ticket = suite_fits(handshake, hello, &ticket) && chain_goes_on(&ticket, tls13) &&
+                        (proven || (handshake->psk_suite == NULL && !asked));
     if (handshake->ticket && proven) {
         handshake->hello_parked = true;
         rc = handshake_park(handshake, ticket.proof.identity);

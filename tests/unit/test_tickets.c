@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { SESSION = 140, ROOM = 172, WIRE = TICKETS_FRAME + ROOM, LIFETIME = 7200 };
+enum { SESSION = 140, ROOM = 172, WIRE = TICKETS_FRAME + ROOM, LIFETIME = 7200, CHAIN = 320 };
 
 static uint8_t secret[TICKETS_SECRET] = {7};
 static uint8_t psk[16] = "0123456789abcde";
@@ -185,6 +185,29 @@ static void another_process_resumes(void)
             session = next;
             rig_close(&rig);
         }
+        wolfSSL_SESSION_free(session);
+    }
+}
+
+// Whoever comes back again and again, each time with the ticket of the time before, is never turned away, and hardly
+// ever has to prove itself in full.
+static void a_long_chain_of_resumptions_goes_on(void)
+{
+    for (size_t i = 0; i < KINDS; i++) {
+        struct rig rig;
+        unsigned in_full = 0;
+        WOLFSSL_SESSION *session = first_session(&kinds[i]);
+        for (int round = 0; round < CHAIN && session != NULL; round++) {
+            open_server(&rig, LIFETIME);
+            WOLFSSL_SESSION *next = connect_once(&rig, &kinds[i], session);
+            CU_ASSERT_PTR_NOT_NULL(next);
+            CU_ASSERT_EQUAL(rig.framework, kinds[i].identity != NULL ? FRAMEWORK_PSK : FRAMEWORK_NONE);
+            in_full += rig.resumed ? 0 : 1;
+            wolfSSL_SESSION_free(session);
+            session = next;
+            rig_close(&rig);
+        }
+        CU_ASSERT_EQUAL(in_full, kinds[i].tls13 ? 1 : 0);
         wolfSSL_SESSION_free(session);
     }
 }
@@ -371,6 +394,7 @@ static const struct unit_test tests[] = {
     {"tickets last for their lifetime", tickets_last_for_their_lifetime},
     {"changed tickets do not open", changed_tickets_do_not_open},
     {"another process resumes", another_process_resumes},
+    {"a long chain of resumptions goes on", a_long_chain_of_resumptions_goes_on},
     {"tickets of removed identities are refused", tickets_of_removed_identities_are_refused},
     {"tickets of a replaced key are refused", tickets_of_a_replaced_key_are_refused},
     {"tickets do not outlive what a listener asks for", tickets_do_not_outlive_what_a_listener_asks_for},

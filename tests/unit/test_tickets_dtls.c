@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { LIFETIME = 7200, DATAGRAM = 2048, OUR_CID = 8 };
+enum { LIFETIME = 7200, CHAIN = 320, DATAGRAM = 2048, OUR_CID = 8 };
 
 static uint8_t secret[TICKETS_SECRET] = {7};
 static uint8_t psk[16] = "0123456789abcde";
@@ -170,6 +170,29 @@ static void other_listeners_and_peers_resume(void)
         try_listener(kinds[i].identity != NULL ? &without_certificate : &without_keys, &kinds[i]);
     try_listener(&only_12, &both);
     try_listener(&listener, &both);
+}
+
+// Whoever comes back again and again, each time with the ticket of the time before, is never turned away, and hardly
+// ever has to prove itself in full.
+static void a_long_chain_of_resumptions_goes_on(void)
+{
+    for (size_t i = 0; i < KINDS; i++) {
+        struct rig rig;
+        unsigned in_full = 0;
+        WOLFSSL_SESSION *session = first_session(&kinds[i]);
+        for (int round = 0; round < CHAIN && session != NULL; round++) {
+            open_server(&rig, LIFETIME);
+            WOLFSSL_SESSION *next = connect_once(&rig, &kinds[i], session);
+            CU_ASSERT_PTR_NOT_NULL(next);
+            CU_ASSERT_EQUAL(rig.framework, kinds[i].identity != NULL ? FRAMEWORK_PSK : FRAMEWORK_NONE);
+            in_full += rig.resumed ? 0 : 1;
+            wolfSSL_SESSION_free(session);
+            session = next;
+            rig_close(&rig);
+        }
+        CU_ASSERT_EQUAL(in_full, kinds[i].tls13 ? 1 : 0);
+        wolfSSL_SESSION_free(session);
+    }
 }
 
 static void tickets_of_removed_identities_are_refused(void)
@@ -623,6 +646,7 @@ static void a_parked_ticket_waits_for_its_key_alone(void)
 static const struct unit_test tests[] = {
     {"another process resumes", another_process_resumes},
     {"other listeners and peers resume", other_listeners_and_peers_resume},
+    {"a long chain of resumptions goes on", a_long_chain_of_resumptions_goes_on},
     {"tickets of removed identities are refused", tickets_of_removed_identities_are_refused},
     {"who resumes is who the ticket says", who_resumes_is_who_the_ticket_says},
     {"what a ticket cannot prove a key still can", what_a_ticket_cannot_prove_a_key_still_can},
