@@ -268,6 +268,7 @@ static void keeps_transfers_apart(void)
     uint8_t data[256];
     world_prepare();
     world.upstream.coap_source_ports = 2;
+    world.sockets_max = 2;
     world_start();
     other = world.device;
     other.association = 78;
@@ -332,6 +333,7 @@ static void keeps_to_one_transfer(void)
 static void sends_one_block_at_a_time(void)
 {
     begin();
+    world.sockets_max = 1;
     device_sends(1, HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
     cse_gets(TO_CSE "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
     device_sends(2, HEAD "27=#16 279=C1 283=r1 |\"}");
@@ -396,6 +398,7 @@ static void abandoned_transfers_give_way(void)
 {
     static const char *const paths[MANY] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
     begin();
+    world.sockets_max = 1;
     for (size_t i = 0; i < MANY; i++) {
         many[i] = world.device;
         many[i].association = 100 + i;
@@ -508,22 +511,46 @@ static void finished_transfers_free_their_path(void)
     }
 }
 
-// As many at the same time as there are paths.
+static void interleave(unsigned n)
+{
+    uint16_t mid = (uint16_t)(2 * n);
+    io_id paths[CREATORS];
+    for (size_t i = 0; i < CREATORS; i++) {
+        CU_ASSERT_EQUAL(creates(i, mid, FIRST), 0);
+        CU_ASSERT_EQUAL(takes("ACK 2.31 @*"), 0x5f);
+        paths[i] = trace.socket;
+        for (size_t k = 0; k < i; k++)
+            CU_ASSERT_NOT_EQUAL(paths[i], paths[k]);
+    }
+    for (size_t i = CREATORS; i > 0; i--) {
+        CU_ASSERT_EQUAL(creates(i - 1, (uint16_t)(mid + 1), SECOND), 0);
+        CU_ASSERT_EQUAL(trace.socket, paths[i - 1]);
+        CU_ASSERT_EQUAL(takes("ACK 2.01 @*"), 0x41);
+    }
+}
+
+// Also when more have one path at a time than there are source ports, and one of them gave up on the way.
 static void transfers_that_interleave_are_all_answered(void)
 {
-    begin_creators(CREATORS);
-    for (unsigned n = 0; n < CREATES; n += CREATORS) {
-        uint16_t mid = (uint16_t)(2 * n);
-        for (size_t i = 0; i < CREATORS; i++) {
-            CU_ASSERT_EQUAL(creates(i, mid, FIRST), 0);
-            CU_ASSERT_EQUAL(takes("ACK 2.31 @*"), 0x5f);
+    for (unsigned ports = 1; ports <= CREATORS; ports *= 4) {
+        static struct device lost;
+        begin_creators(ports);
+        lost = creators[0];
+        lost.association = 300;
+        for (unsigned n = 0; n < CREATES; n += CREATORS) {
+            if (n == CREATORS) {
+                struct device keeps = creators[0];
+                creators[0] = lost;
+                CU_ASSERT_EQUAL(creates(0, 1, FIRST), 0);
+                CU_ASSERT_EQUAL(takes("ACK 2.31 @*"), 0x5f);
+                lost = creators[0];
+                creators[0] = keeps;
+            }
+            interleave(n);
         }
-        for (size_t i = CREATORS; i > 0; i--) {
-            CU_ASSERT_EQUAL(creates(i - 1, (uint16_t)(mid + 1), SECOND), 0);
-            CU_ASSERT_EQUAL(takes("ACK 2.01 @*"), 0x41);
-        }
+        coap_device_gone(world.coap, &lost, world.now_us);
+        end_creators();
     }
-    end_creators();
 }
 
 static const struct unit_test tests[] = {
