@@ -136,6 +136,15 @@ def test_content_in_blocks(t):
         check(result["operations"]["create"] > 0, "nothing was created")
 
 
+def test_content_in_blocks_to_one_path(t):
+    """More devices at a time than sagate has source ports, and again after those have gone on the way."""
+    s = gateway(t)
+    for _ in range(2):
+        result = load(t, s, "dtls1.2", "--mix", "create=1", "--payload", 3000, "--path", "/cse-in/ae/cnt/la", "--devices", 16,
+                      "--window", 16, "--seconds", 2)
+        check(result["operations"]["create"] > 0, "nothing was created")
+
+
 def resume(t, version):
     s = gateway(t, version)
     for transport in ("dtls", "tls"):

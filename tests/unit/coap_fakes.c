@@ -19,7 +19,7 @@ static int fake_add_datagram(struct io *io, int fd, struct io_user *user, io_id 
     (void)io;
     (void)close(fd);
     for (io_id i = 1; i < WORLD_SOCKETS_MAX; i++) {
-        if (world.sockets[i] == NULL) {
+        if (world.sockets[i] == NULL && (world.sockets_max == 0 || i <= world.sockets_max)) {
             world.sockets[i] = user;
             *id = i;
             return SAGATE_OK;

@@ -7,7 +7,7 @@
 #include "dataplane/binding/coap/coap.h"
 #include "dataplane/binding/coap/message.h"
 
-enum { WORLD_SENT_MAX = 512, WORLD_SOCKETS_MAX = 64 };
+enum { WORLD_SENT_MAX = 512, WORLD_SOCKETS_MAX = 80 };
 
 struct world_message {
     io_id id; // socket towards a CSE; 0: to the device
@@ -32,6 +32,7 @@ struct world {
     size_t device_datagram_max;
     // what the stand-ins saw or shall say
     bool unavailable, full;
+    io_id sockets_max; // that can be opened; 0: all of WORLD_SOCKETS_MAX
     unsigned begun, ended_answered, ended_failed, ended_untold, dropped /* with a removed server */, healthy, unhealthy,
         pep_answers, pep_answers_gone;
     int pep_answer_rsc;

@@ -268,6 +268,7 @@ static void keeps_transfers_apart(void)
     uint8_t data[256];
     world_prepare();
     world.upstream.coap_source_ports = 2;
+    world.sockets_max = 2;
     world_start();
     other = world.device;
     other.association = 78;
@@ -332,6 +333,7 @@ static void keeps_to_one_transfer(void)
 static void sends_one_block_at_a_time(void)
 {
     begin();
+    world.sockets_max = 1;
     device_sends(1, HEAD "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
     cse_gets(TO_CSE "27=#8 279=C1 283=r1 |{\"a\":\"0123456789");
     device_sends(2, HEAD "27=#16 279=C1 283=r1 |\"}");
@@ -396,6 +398,7 @@ static void abandoned_transfers_give_way(void)
 {
     static const char *const paths[MANY] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
     begin();
+    world.sockets_max = 1;
     for (size_t i = 0; i < MANY; i++) {
         many[i] = world.device;
         many[i].association = 100 + i;
@@ -433,6 +436,123 @@ static void abandoned_transfers_give_way(void)
     end();
 }
 
+enum { CREATORS = 16, CREATES = 2000 };
+static struct device creators[CREATORS];
+static struct principal *owners[CREATORS];
+
+// One block of a device, and what it is answered: the code, 0 for a block that went to the CSE.
+static unsigned creates(size_t which, uint16_t mid, const char *block)
+{
+    char text[256];
+    uint8_t data[256];
+    (void)snprintf(text, sizeof text, "CON POST @t /cnt 12=#50 %s", block);
+    world.sent_count = world.sent_seen = 0;
+    coap_from_device(world.coap, &creators[which], data, text_to_coap(text, mid, NULL, data, sizeof data),
+                     world.now_us);
+    const struct world_message *message = world_next();
+    CU_ASSERT_PTR_NOT_NULL_FATAL(message);
+    if (message->id == 0)
+        return message->data[1];
+    trace.cse_mid = mid_of(message);
+    trace.socket = message->id;
+    trace.token.len = 8;
+    memcpy(trace.token.bytes, message->data + 4, 8);
+    return 0;
+}
+
+static unsigned takes(const char *answer)
+{
+    cse_sends(trace.cse_mid, answer);
+    const struct world_message *message = world_next();
+    CU_ASSERT_PTR_NOT_NULL_FATAL(message);
+    return message->data[1];
+}
+
+static void begin_creators(unsigned ports)
+{
+    world_prepare();
+    world.upstream.coap_source_ports = ports;
+    world_start();
+    for (size_t i = 0; i < CREATORS; i++) {
+        char credential[32];
+        (void)snprintf(credential, sizeof credential, "12-dev%zu@sp", i);
+        owners[i] = principal_new(FRAMEWORK_PSK, slice_text(credential), (struct slice){0});
+        CU_ASSERT_PTR_NOT_NULL_FATAL(owners[i]);
+        CU_ASSERT_EQUAL(principal_add_ae(owners[i], slice_text("C1"), slice_text("")), SAGATE_OK);
+        creators[i] = world.device;
+        creators[i].principal = owners[i];
+        creators[i].association = 200 + i;
+    }
+}
+
+static void end_creators(void)
+{
+    for (size_t i = 0; i < CREATORS; i++) {
+        coap_device_gone(world.coap, &creators[i], world.now_us);
+        principal_release(owners[i]);
+    }
+    end();
+}
+
+// Whoever has its answer is in nobody's way, however many came before in no time.
+static void finished_transfers_free_their_path(void)
+{
+    for (unsigned ports = 1; ports <= 8; ports += 7) {
+        begin_creators(ports);
+        for (unsigned n = 0; n < CREATES; n++) {
+            size_t which = n % CREATORS;
+            uint16_t mid = (uint16_t)(2 * n);
+            CU_ASSERT_EQUAL(creates(which, mid, FIRST), 0);
+            CU_ASSERT_EQUAL(takes("ACK 2.31 @*"), 0x5f);
+            CU_ASSERT_EQUAL(creates(which, (uint16_t)(mid + 1), SECOND), 0);
+            CU_ASSERT_EQUAL(takes(n % 3 == 0 ? "ACK 4.03 @* 307=#4103" : "ACK 2.01 @*"), n % 3 == 0 ? 0x83 : 0x41);
+        }
+        end_creators();
+    }
+}
+
+static void interleave(unsigned n)
+{
+    uint16_t mid = (uint16_t)(2 * n);
+    io_id paths[CREATORS];
+    for (size_t i = 0; i < CREATORS; i++) {
+        CU_ASSERT_EQUAL(creates(i, mid, FIRST), 0);
+        CU_ASSERT_EQUAL(takes("ACK 2.31 @*"), 0x5f);
+        paths[i] = trace.socket;
+        for (size_t k = 0; k < i; k++)
+            CU_ASSERT_NOT_EQUAL(paths[i], paths[k]);
+    }
+    for (size_t i = CREATORS; i > 0; i--) {
+        CU_ASSERT_EQUAL(creates(i - 1, (uint16_t)(mid + 1), SECOND), 0);
+        CU_ASSERT_EQUAL(trace.socket, paths[i - 1]);
+        CU_ASSERT_EQUAL(takes("ACK 2.01 @*"), 0x41);
+    }
+}
+
+// Also when more have one path at a time than there are source ports, and one of them gave up on the way.
+static void transfers_that_interleave_are_all_answered(void)
+{
+    for (unsigned ports = 1; ports <= CREATORS; ports *= 4) {
+        static struct device lost;
+        begin_creators(ports);
+        lost = creators[0];
+        lost.association = 300;
+        for (unsigned n = 0; n < CREATES; n += CREATORS) {
+            if (n == CREATORS) {
+                struct device keeps = creators[0];
+                creators[0] = lost;
+                CU_ASSERT_EQUAL(creates(0, 1, FIRST), 0);
+                CU_ASSERT_EQUAL(takes("ACK 2.31 @*"), 0x5f);
+                lost = creators[0];
+                creators[0] = keeps;
+            }
+            interleave(n);
+        }
+        coap_device_gone(world.coap, &lost, world.now_us);
+        end_creators();
+    }
+}
+
 static const struct unit_test tests[] = {
     {"passes notifications", passes_notifications},
     {"a newer notification replaces an older", a_newer_notification_replaces},
@@ -447,6 +567,8 @@ static const struct unit_test tests[] = {
     {"sends one block at a time", sends_one_block_at_a_time},
     {"passes Block2 with the last block", passes_block2_with_the_last_block},
     {"abandoned transfers give way", abandoned_transfers_give_way},
+    {"finished transfers free their path", finished_transfers_free_their_path},
+    {"transfers that interleave are all answered", transfers_that_interleave_are_all_answered},
 };
 
 UNIT_MAIN("coap observe and blocks", tests)

@@ -39,12 +39,33 @@ bool client_open(struct server *server)
     return all;
 }
 
+static void init_socket(struct server *server, unsigned number)
+{
+    struct upstream_socket *socket = &server->sockets[number];
+    socket->user.kind = server->coap->io_user_kind;
+    socket->server = server;
+    socket->number = number;
+    socket->next_mid = (uint16_t)coap_random(server->coap);
+}
+
+struct upstream_socket *client_open_extra(struct server *server)
+{
+    unsigned number = server->socket_count + server->extra_count;
+    if (number >= SERVER_SOCKETS_MAX)
+        return NULL;
+    init_socket(server, number);
+    if (!open_socket(server->coap, &server->config->coap, &server->sockets[number]))
+        return NULL;
+    server->extra_count++;
+    return &server->sockets[number];
+}
+
 static void server_close(struct server *server)
 {
     if (server == NULL)
         return;
     timer_cancel(&server->probe.timer);
-    for (unsigned i = 0; i < server->socket_count; i++) {
+    for (unsigned i = 0; i < server->socket_count + server->extra_count; i++) {
         if (server->sockets[i].open)
             io_remove(server->coap->io, server->sockets[i].id);
     }
@@ -65,19 +86,14 @@ static struct server *server_new(struct coap *coap, const struct config_upstream
     if (server == NULL)
         return NULL;
     server->coap = coap;
-    server->sockets = calloc(count, sizeof *server->sockets);
+    server->sockets = calloc(SERVER_SOCKETS_MAX, sizeof *server->sockets);
     if (server->sockets == NULL) {
         free(server);
         return NULL;
     }
     server->socket_count = count;
-    for (unsigned i = 0; i < count; i++) {
-        struct upstream_socket *socket = &server->sockets[i];
-        socket->user.kind = coap->io_user_kind;
-        socket->server = server;
-        socket->number = i;
-        socket->next_mid = (uint16_t)coap_random(coap);
-    }
+    for (unsigned i = 0; i < count; i++)
+        init_socket(server, i);
     return server;
 }
 
@@ -94,7 +110,7 @@ static void server_fail(struct server *server, const struct config_server *succe
 {
     struct coap *coap = server->coap;
     transfers_forget_server(&coap->transfers, server);
-    for (unsigned i = 0; i < server->socket_count; i++) {
+    for (unsigned i = 0; i < server->socket_count + server->extra_count; i++) {
         while (server->sockets[i].exchanges != NULL) {
             struct exchange *exchange = server->sockets[i].exchanges;
             if (exchange->cse != CSE_DONE && successor != NULL)

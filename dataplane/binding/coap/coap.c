@@ -259,7 +259,8 @@ static struct exchange *observation_of(const struct peer *peer, const struct coa
     return NULL;
 }
 
-// The socket for a request: always the same one for a device, since CSEs keep block-wise state by peer address.
+// The socket for a request: always the same one for a device, since CSEs keep block-wise state by peer address. Of
+// transfers that have one path at the same time each needs its own.
 static struct upstream_socket *choose_socket(struct coap *coap, const struct device *device, struct server *server,
                                              struct transfer *transfer, uint64_t now_ms)
 {
@@ -270,8 +271,8 @@ static struct upstream_socket *choose_socket(struct coap *coap, const struct dev
     if (transfer->server != NULL)
         return transfer->server == server ? &server->sockets[transfer->socket] : NULL;
     struct transfer *oldest = NULL;
-    for (unsigned i = 0; i < server->socket_count; i++) {
-        unsigned at = (first + i) % server->socket_count;
+    for (unsigned i = 0; i < server->socket_count + server->extra_count; i++) {
+        unsigned at = i < server->socket_count ? (first + i) % server->socket_count : i;
         struct transfer *other = transfer_on(&coap->transfers, transfer, server, at);
         if (other == NULL) {
             transfer->server = server;
@@ -281,12 +282,14 @@ static struct upstream_socket *choose_socket(struct coap *coap, const struct dev
         if (transfer_yields(other, now_ms) && (oldest == NULL || other->used_ms < oldest->used_ms))
             oldest = other;
     }
-    if (oldest == NULL)
+    struct upstream_socket *socket = oldest != NULL ? &server->sockets[oldest->socket] : client_open_extra(server);
+    if (socket == NULL)
         return NULL;
+    if (oldest != NULL)
+        transfer_forget(oldest);
     transfer->server = server;
-    transfer->socket = oldest->socket;
-    transfer_forget(oldest);
-    return &server->sockets[transfer->socket];
+    transfer->socket = socket->number;
+    return socket;
 }
 
 static int choose(struct coap *coap, const struct device *device, const struct exchange *observation,

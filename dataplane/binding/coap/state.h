@@ -72,15 +72,18 @@ struct probe {
     struct timer timer;
 };
 
+enum { SERVER_SOCKETS_MAX = 64 };
+
 struct server {
     const struct config_server *config;
     const struct config_upstream *upstream;
     size_t upstream_index;
     struct coap *coap;
     struct probe probe;
-    bool failed; // a socket could not be opened, which has been logged
-    unsigned socket_count;
-    struct upstream_socket *sockets;
+    bool failed;           // a socket could not be opened, which has been logged
+    unsigned socket_count; // for every request
+    unsigned extra_count;  // behind them, opened when more transfers at a time have the same path; only for such
+    struct upstream_socket *sockets; // SERVER_SOCKETS_MAX, set up as far as they are counted
 };
 
 struct buffer {
@@ -240,6 +243,8 @@ void client_discard(struct client_plan *plan);
 void client_commit(struct coap *coap, const struct config *config, const struct client_plan *plan, uint64_t now_ms);
 // Opens those sockets of the server that are not open. False, and logged the first time: one cannot be.
 bool client_open(struct server *server);
+// Opens one more, for a transfer; NULL: there are SERVER_SOCKETS_MAX, or it cannot be opened.
+struct upstream_socket *client_open_extra(struct server *server);
 void client_close(struct coap *coap);
 struct server *client_server(struct coap *coap, const struct config_server *config); // NULL: not known
 struct server *client_server_of(struct coap *coap, const void *server);              // the same by its own address
