@@ -20,8 +20,8 @@ struct endpoint {
     struct io *io;
     struct stats *stats;
     struct batch *batch; // datagrams: of the worker; NULL: it has none
-    io_id socket;     // datagrams: the listener's socket
-    io_stream stream; // streams; 0 for datagrams
+    io_id socket;        // datagrams: the listener's socket
+    io_stream stream;    // streams; 0 for datagrams
     struct address peer;
 };
 

@@ -99,7 +99,9 @@ void batch_begin(struct worker *worker, struct io_event *events, size_t count)
         jobs++;
     }
     if (jobs >= ENGINE_JOBS_MIN) {
+        profile_enter(PROFILE_OPEN);
         engine_open(batch->engine, batch->jobs, jobs);
+        profile_leave();
         worker_count(worker, STAT_RECORDS_OPENED_TOGETHER, jobs);
         batch->event_count = count;
     }
@@ -160,7 +162,9 @@ void batch_flush(struct batch *batch)
     batch->sealed_count = 0;
     for (size_t i = 0; i < count; i++)
         batch->jobs[i] = record_sealing_job(&batch->sealed[i].record);
+    profile_enter(PROFILE_SEAL);
     engine_seal(batch->engine, batch->jobs, count);
+    profile_leave();
     if (count >= ENGINE_JOBS_MIN)
         stats_add(batch->sealed[0].endpoint.stats, STAT_RECORDS_SEALED_TOGETHER, count);
     for (size_t i = 0; i < count; i++) {

@@ -352,7 +352,6 @@ int worker_round(struct worker *worker, int64_t timeout_us)
     worker->now_us = clock_us();
     worker->now_ms = worker->now_us / 1000;
     worker->others = false;
-    profile_next(PROFILE_OPEN);
     batch_begin(worker, events, (size_t)count);
     for (int i = 0; i < count; i++) {
         batch_at(worker, (size_t)i);
@@ -370,11 +369,9 @@ int worker_round(struct worker *worker, int64_t timeout_us)
     lifetime_run(worker);
     timer_wheel_run(worker->wheel, worker->now_ms);
     traffic_run_ready(worker);
-    profile_next(PROFILE_SEAL);
-    batch_end(worker);
-    profile_next(PROFILE_HANDSHAKE);
-    backlog_turn(worker, worker->others);
     profile_next(PROFILE_WORKER);
+    batch_end(worker);
+    backlog_turn(worker, worker->others);
     check_offered(worker);
     return SAGATE_OK;
 }
