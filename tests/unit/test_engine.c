@@ -127,7 +127,7 @@ static void spoil(struct one *one)
 static void open_all(struct engine *engine, size_t count)
 {
     static const uint8_t zeros[LEN_MAX];
-    bool spoiled[JOBS_MAX];
+    bool spoiled[JOBS_MAX] = {false};
     for (size_t i = 0; i < count; i++) {
         struct one *one = &ones[i];
         spoiled[i] = draw(3) == 0;
