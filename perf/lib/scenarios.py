@@ -318,7 +318,8 @@ def resolve(bench, args):
     coaps, https = bench.start_sagate(identities=args.connections, associations=args.unknown * 2 + 10000, maf=maf,
                                       parked=max(1024, args.window))
     idle_bytes = resident_bytes(coaps.pids)
-    holder = Holder(bench, coaps, suite(args) + ["--devices", str(args.connections + 1), "--window", str(args.connections)])
+    pace = ["--rate", str(args.rate)] if args.rate else []
+    holder = Holder(bench, coaps, suite(args) + ["--devices", str(args.connections + 1), "--window", str(args.connections)] + pace)
     shared = let_first([holder.process.pid, bench.cse_process.pid])
     holder.order("load")
     time.sleep(1)

@@ -108,7 +108,7 @@ SETTINGS = {
     "no_cid": Flag("devices offer no Connection ID"),
     "unknown": Number(10000, "devices whose keys are at the MAF", 1, 10**6),
     "delay": Number(50, "milliseconds that each answer of the MAF, or of the slow CSE, waits", 0, 60000),
-    "rate": Number(2000, "requests per second of an open loop", 1, 10**7),
+    "rate": Number(2000, "requests per second of an open loop", 0, 10**7),
     "tls_rate": Number(500, "requests per second over TLS of an open loop", 1, 10**7),
     "flood_rate": Number(20000, "datagrams per second of a flood", 1, 10**7),
     "part": Number(0.7, "of the smaller closed-loop maximum that is asked for in an open loop", 0.01, 1, whole=False),
