@@ -141,7 +141,8 @@ def test_keys_that_are_not_for_us(t):
 def test_nobody_else_is_asked(t):
     tef = Tef(t)
     s = start(t, tef)
-    before = s.metric("tef_requests_total", tef="maf", result="ok")
+    # sagate's own registration there
+    before = wait_for(lambda: s.metric("tef_requests_total", tef="maf", result="ok"), "it is registered at the MAF")
     for identity in ("00@other.example", "no-at-sign", "a@b@maf.sp.example", "../x@maf.sp.example", "..@maf.sp.example",
                      "%2f@maf.sp.example", "a b@maf.sp.example", "@maf.sp.example", "x@"):
         check(refused(t, s, identity), identity)

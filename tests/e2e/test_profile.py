@@ -33,6 +33,7 @@ def test_requests_by_stage(t):
     s = Sagate(t)
     with s.tls(DEV1) as stream, s.dtls(DEV2) as client:
         stream.request("GET", "/cse-in", origin="Cdev1", rqi="before")
+        client.request("get", "cse-in", origin="Cdev2")
 
         def work():
             equal(stream.request("GET", "/cse-in", origin="Cdev1", rqi="r").rsc, 2000)
