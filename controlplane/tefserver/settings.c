@@ -156,11 +156,14 @@ static const struct tree_setting function_table[] = {
      .expected = "at most 64 printable characters"},
 };
 
+// The place is a part of a designator, which takes no parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define MEF_TEXT(m, k, at)                                                                            \
     {                                                                                                 \
         .name = #m, .kind = (k), .flags = TREE_EMPTY_OK, .offset = offsetof(struct parsed_mef, at.m), \
         .default_text = ""                                                                            \
     }
+// NOLINTEND(bugprone-macro-parentheses)
 
 static const struct tree_setting mef_table[] = {
     {.name = "fqdn",

@@ -156,7 +156,7 @@ void coap_list_add_uint(struct coap_list *list, uint16_t number, uint32_t value)
 // The same with a value that is written already, of whatever length.
 static inline void coap_list_add_uint_value(struct coap_list *list, uint16_t number, struct slice value)
 {
-    while (value.len > 0 && value.data[0] == 0) {
+    while (value.data != NULL && value.len > 0 && value.data[0] == 0) {
         value.data++;
         value.len--;
     }

@@ -39,7 +39,7 @@ static void sort_options(struct coap_request *request)
     const struct coap_message *message = request->message;
     for (size_t i = 0; i < message->option_count; i++) {
         int row = numbering_find(request->numbering, message->options[i].number);
-        request->rows[i] = (int8_t)row;
+        request->rows[i] = (int16_t)row;
         request->standard[i] = row < 0 ? standard_at(message, i) : NULL;
         if (row < 0 || request->options[row].data != NULL)
             continue;

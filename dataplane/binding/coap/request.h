@@ -27,7 +27,7 @@ struct coap_request {
     char to[COAP_TO_MAX];
     // Of each option of the message: its row when it is one of oneM2M's, else -1; then its entry among the standard
     // options, or NULL when it is none, or one that is ill-sized or repeated without leave.
-    int8_t rows[COAP_OPTIONS_MAX];
+    int16_t rows[COAP_OPTIONS_MAX];
     const struct standard_option *standard[COAP_OPTIONS_MAX];
 };
 
