@@ -22,7 +22,9 @@ static void note(void)
 }
 
 #ifdef SANITIZED
-#include <sanitizer/allocator_interface.h>
+// Of the sanitizers' runtime; the header that has it comes with clang alone.
+int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void *block, size_t size),
+                                              void (*on_free)(const volatile void *block));
 
 static void on_malloc(const volatile void *block, size_t size)
 {
