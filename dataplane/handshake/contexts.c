@@ -202,10 +202,9 @@ static int build_context(struct context_listener *out, size_t at, const struct c
         return SAGATE_ENOMEM;
     out->contexts[at].ctx = ctx;
 #ifdef SINGLE_THREADED
-    // One generator for all objects of a context: none of its own where the library takes random bytes from us, but
-    // else each would make and test one. A context and its objects are one worker's alone, and contexts share nothing
-    // that is written: the library's session cache and curve cache are off. So nothing needs the locks that such a
-    // build of the library leaves out.
+    // One generator for all objects of a context, instead of one that each makes and tests. A context and its objects
+    // are one worker's alone, and contexts share nothing that is written: the library's session cache and curve cache
+    // are off. So nothing needs the locks that such a build of the library leaves out.
     if (wolfSSL_CTX_new_rng(ctx) != WOLFSSL_SUCCESS)
         return SAGATE_ENOMEM;
 #endif

@@ -55,7 +55,11 @@ def summary(found):
 
 
 def about(run):
-    command = "perf/run " + " ".join(run.get("command") or [run["scenario"]])
+    words = list(run.get("command") or [run["scenario"]])
+    if "--json" in words:  # where the result went says nothing about it
+        at = words.index("--json")
+        del words[at:at + 2]
+    command = "perf/run " + " ".join(words)
     return f"`{command}`; stolen CPU {run.get('steal_seconds', 0)} s, load before {run['machine'].get('load_before', 0):.1f}."
 
 

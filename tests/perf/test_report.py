@@ -16,7 +16,7 @@ def result(**more):
     figure = {"name": "forward_vs_udp", "unit": "requests", "ours": 41000.0, "reference": 60000.0, "ratio": 0.5,
               "reference_is": "a <plain> forwarder | UDP", "goal": "ratio >= 0.6", "met": False, "spread": 0.04,
               "raw": {"ours": [{"p50_us": 100.0, "p99_us": 900.0, "p999_us": 2000.0, "max_us": 4000.0}]}}
-    return {"scenario": "coap", "versions": {"sagate": "sagate 1"}, "command": ["coap", "--seconds", "4"],
+    return {"scenario": "coap", "versions": {"sagate": "sagate 1"}, "command": ["coap", "--json", "/tmp/x.json", "--seconds", "4"],
             "machine": {"cpu": "A CPU", "cores": 2, "kernel": "6.1", "memory_bytes": 2**34, "load_before": 0.1},
             "steal_seconds": 0.0, "figures": [figure, {**figure, "name": "answered", "goal": None, "met": None, "ratio": None}],
             "series": [{"name": "sagate", "x_label": "associations", "y_label": "requests/s",
