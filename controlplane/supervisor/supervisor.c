@@ -196,13 +196,14 @@ static void on_child_end(struct supervisor *supervisor, struct child *child, int
         supervisor->failed = true;
     child->pid = 0;
     receive(supervisor, child); // what it has said before
+    bool was_ready = child->ready;
     close(child->fd);
     child->fd = -1;
     child->ready = false;
     child->answer_by_ms = 0;
     if (supervisor->stopping)
         return;
-    if (!supervisor->once_ready) {
+    if (!supervisor->once_ready && !was_ready) {
         // What fails at the first start fails for a reason that a restart does not change.
         supervisor->stopping = supervisor->failed = true;
         return;

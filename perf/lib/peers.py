@@ -148,14 +148,14 @@ def start_libcoap(bench, tls):
 
 
 def start_s_server(bench):
-    """OpenSSL's test server, which takes one peer after the other."""
+    """OpenSSL's test server, which takes one peer after the other; and its process."""
     port = bench.ports(1)[0]
     p = bench.start(["openssl", "s_server", "-dtls1_2", "-accept", f"127.0.0.1:{port}", "-psk", bench.key, "-nocert",
                      "-cipher", "PSK-AES128-CCM8:@SECLEVEL=0", "-quiet", "-listen"], core=bench.cores[0])
     time.sleep(0.5)
     if p.poll() is not None:
         raise SystemExit("perf: openssl s_server did not start")
-    return Server(port, [p.pid], ["--identity", "perf", "--key-hex", bench.key, "--path", "/"])
+    return Server(port, [p.pid], ["--identity", "perf", "--key-hex", bench.key, "--path", "/"]), p
 
 
 START = {"haproxy": start_haproxy, "nginx": start_nginx, "stunnel": start_stunnel}

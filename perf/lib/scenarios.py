@@ -135,6 +135,15 @@ def wolfssl(bench, args, version, made):
     return result
 
 
+def beside_s_server(bench, arguments):
+    """One after the other, which is how s_server takes them; a new one for each run, as it waits for a peer that has left."""
+    server, process = peers.start_s_server(bench)
+    try:
+        return bench.load(server, arguments + ["--window", "1"])
+    finally:
+        bench.end(process)
+
+
 def handshake(bench, args):
     bench.start_cse()
     kind, version, credential = args.credential, args.version, args.credential
@@ -155,9 +164,7 @@ def handshake(bench, args):
     if plain:
         start_libcoaps(bench, runs, mode)
     if plain and "openssl" in bench.peers:
-        one = peers.start_s_server(bench)
-        # One after the other, which is how s_server takes them.
-        runs["openssl"] = lambda: bench.load(one, mode + suite_of_libcoap() + ["--window", "1"])
+        runs["openssl"] = lambda: beside_s_server(bench, mode + suite_of_libcoap())
     try:
         results = repeat(bench, runs)
     except Refused as refused:

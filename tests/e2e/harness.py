@@ -39,7 +39,7 @@ def need(*programs):
 PATIENCE = float(os.environ.get("SAGATE_E2E_PATIENCE", "1"))
 
 
-def wait_for(condition, what, seconds=10):
+def wait_for(condition, what, seconds=10, every=0.03):
     """Polls until condition() is true and returns its value."""
     seconds *= PATIENCE
     deadline = time.monotonic() + seconds
@@ -49,7 +49,7 @@ def wait_for(condition, what, seconds=10):
             return value
         if time.monotonic() > deadline:
             raise Failure(f"waited {seconds:.0f} s in vain: {what}")
-        time.sleep(0.03)
+        time.sleep(every)
 
 
 def remove_tree(path):

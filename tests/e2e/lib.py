@@ -242,12 +242,15 @@ class Sagate:
         path.touch(mode=0o600)
         write_config(path, {"credentials": [c.settings() for c in self.credentials]})
 
-    def start(self):
+    def launch(self):
         env = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0", UBSAN_OPTIONS="print_stacktrace=1")
         self.process = Process("sagate", [self.t.program("sagate"), "-c", self.conf], self.t.dir / "sagate.log",
                                env=env)
+
+    def start(self):
+        self.launch()
         try:
-            # Readiness for devices comes a moment before the supervisor's: it ends with a child that ends in between.
+            # Readiness for devices comes a moment before the supervisor's, which then takes reloads, too.
             wait_for(lambda: self.ready() and self.says_ready() or not self.process.alive(), "sagate is ready", 15)
             check(self.process.alive(), "sagate did not start")
         except Failure as failure:

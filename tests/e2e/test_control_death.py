@@ -1,6 +1,7 @@
 # The control process is killed under traffic: associations go on, no request is lost, and it comes back.
 # SPDX-License-Identifier: GPL-3.0-or-later
 import os
+import re
 import signal
 import threading
 import time
@@ -70,6 +71,26 @@ def test_kill_9_under_traffic(t):
         equal(len([r for r in s.cse.records() if (r["rqi"] or "").startswith(kind) and r["rqi"][1:].isdigit()]),
               sent[kind],
               "requests that reached the CSE, each once")
+
+
+def test_dies_before_the_data_process_is_set_up(t):
+    s = Sagate(t, start=False)
+    s.launch()
+
+    def pid(role):
+        found = re.findall(rf"the {role} process is (\d+)", s.process.log())
+        return int(found[-1]) if found else 0
+
+    wait_for(lambda: pid("data"), "there is a data process", every=0.001)
+    os.kill(pid("data"), signal.SIGSTOP)
+    wait_for(lambda: s.get("/healthz")[0] == 200, "the control process has its configuration")
+    before = pid("control")
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: pid("control") not in (0, before), "there is another control process")
+    os.kill(pid("data"), signal.SIGCONT)
+    wait_for(lambda: s.ready() and s.says_ready(), "sagate is ready")
+    with s.tls(DEV1) as stream:
+        equal(stream.request("GET", "/cse-in", origin="Cdev1").rsc, 2000)
 
 
 def test_handshake_waits_for_the_control_process(t):
