@@ -94,3 +94,8 @@ bool random_bytes(void *out, size_t len)
     secret_zero(out, len);
     return false;
 }
+
+int sagate_random_block(unsigned char *out, unsigned int len)
+{
+    return random_bytes(out, len) ? 0 : -1;
+}
