@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import os
 import re
+import resource
 import subprocess
 import time
 
@@ -10,6 +11,7 @@ import https as over_https
 import peers
 from bench import PATH, Refused, Server, cpu_seconds
 
+ALL_OF_IT = 0.9  # of a core, and a tool is the limit itself
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 BLOCKS = 2000  # that libcoap's client asks for one after the other, for each second of the other runs
 
@@ -25,18 +27,24 @@ def wrk_result(text):
     return found
 
 
+def children_cpu():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def wrk(bench, server):
     core = bench.cores[-1]
     headers = ["X-M2M-Origin: Cperf0", "X-M2M-RI: 1", "X-M2M-RVI: 3", "Accept: application/json"]
     command = ["wrk", "-t", "1", "-c", str(bench.args.connections), "-d", f"{bench.args.seconds}s", "--latency"]
     command += [word for header in headers for word in ("-H", header)]
-    cpu = cpu_seconds(server.pids)
+    cpu, own = cpu_seconds(server.pids), children_cpu()
     done = subprocess.run(command + [f"https://127.0.0.1:{server.port}{PATH}"], capture_output=True, text=True, check=False,
                           preexec_fn=lambda: os.sched_setaffinity(0, {core}))
     if done.returncode != 0:
         raise SystemExit("perf: wrk: " + done.stderr.strip())
     found = wrk_result(done.stdout)
-    found["server_cpu"] = cpu_seconds(server.pids) - cpu
+    found["server_cpu"], found["client_cpu"] = cpu_seconds(server.pids) - cpu, children_cpu() - own
+    found["client_limited"] = found["client_cpu"] > ALL_OF_IT * bench.args.seconds
     found["per_core"] = found["requests"] / max(found["server_cpu"], 0.01)
     return found
 
@@ -46,11 +54,13 @@ def beside_wrk(bench, name, server, what):
     runs = over_https.alternate(bench, {
         "wrk": lambda: wrk(bench, server),
         "load": lambda: bench.load(server, over_https.THEIRS, refused=True)})
+    limited = any(run["client_limited"] for run in runs["wrk"])
+    notes = [f"{name}: wrk used its core whole; it, and not the server, was the limit"] if limited else []
     return [figures.ratios_of(name, "HTTPS requests per second, by wrk", [r["per_second"] for r in runs["wrk"]],
                               [r["per_second"] for r in runs["load"]], f"by sagate-load, {what}", raw=runs),
             figures.ratios_of(name + "_per_core", "HTTPS requests per CPU second of the server, by wrk",
                               [r["per_core"] for r in runs["wrk"]], [r["per_core"] for r in runs["load"]],
-                              "by sagate-load, without the handshakes that wrk begins with")]
+                              "by sagate-load, without the handshakes that wrk begins with")], notes
 
 
 def coap_client(bench, server):
@@ -92,17 +102,18 @@ def instrument(bench, args):
     bench.start_cse(core=bench.cores[0])
     # TLS 1.2, as with HAProxy: else each tool would negotiate another version.
     _, https = bench.start_sagate(https='version_max = "1.2"; ')
-    found = []
+    found, notes = [], ["coap_client: the server is sagate-perf-cse, in clear; wrk: the server and the CSE share a core"]
     anonymous = over_https.without_identity(https)
     for name, server, peer, what in (
             ("wrk_vs_load", lambda: anonymous, "wrk", "sagate, devices without identity, which it refuses by itself"),
             ("wrk_vs_load_haproxy", lambda: peers.start_haproxy(bench), "haproxy", "HAProxy and the CSE")):
         if "wrk" in bench.peers and peer in bench.peers:
-            found += beside_wrk(bench, name, server(), what)
+            beside, said = beside_wrk(bench, name, server(), what)
+            found, notes = found + beside, notes + said
         elif bench.peers.shown("wrk") and bench.peers.shown(peer):
             found.append(figures.absent(name, "HTTPS requests per second, by wrk"))
     if "coap-client" in bench.peers:
         found += beside_coap_client(bench, args)
     elif bench.peers.shown("coap-client"):
         found.append(figures.absent("coap_client_vs_load", "CoAP requests per CPU second of the server"))
-    return found, ["coap_client: the server is sagate-perf-cse, in clear; wrk: the server and the CSE share a core"]
+    return found, notes
