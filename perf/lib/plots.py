@@ -109,14 +109,20 @@ def draw_series(drawer, run):
     for (x_label, y_label), lines in groups.items():
         figure, axes = pyplot.subplots(figsize=(7, 3.2))
         shades = iter(OTHERS * 4)
+        named = any(isinstance(p[0], str) for series in lines for p in series["points"])
         for at, series in enumerate(lines):
-            axes.plot([p[0] for p in series["points"]], [p[1] for p in series["points"]], marker="o", markersize=3,
-                      label=series["name"], color=OURS if at == 0 else next(shades))
-        xs = [p[0] for series in lines for p in series["points"] if p[0] > 0]
-        if xs and max(xs) / min(xs) > 200 and "second" not in x_label:
-            axes.set_xscale("log")
+            xs, ys = zip(*series["points"])
+            color = OURS if at == 0 else next(shades)
+            if named:
+                axes.bar(xs, ys, width=0.6, label=series["name"], color=color)
+            else:
+                axes.plot(xs, ys, marker="o", markersize=3, label=series["name"], color=color)
+        if not named:
+            positive = [p[0] for series in lines for p in series["points"] if p[0] > 0]
+            if positive and max(positive) / min(positive) > 200 and "second" not in x_label:
+                axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(short))
         axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_formatter(FuncFormatter(short))
         axes.yaxis.set_major_formatter(FuncFormatter(short))
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)

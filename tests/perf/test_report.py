@@ -63,6 +63,13 @@ class Report(unittest.TestCase):
             self.assertIn(f"(performance/{plot})", text)
             xml.etree.ElementTree.parse(self.path("docs", "performance", plot))
 
+    def test_series_by_name_are_drawn(self):
+        self.write("coap.json", result(series=[{"name": "p99", "x_label": "flood", "y_label": "us",
+                                                "points": [["quiet", 5.0], ["hello", 4.0]]}]))
+        done = self.report()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("coap-us-by-flood.svg", os.listdir(self.path("docs", "performance")))
+
     def test_page_holds_everything(self):
         self.write("coap.json", result())
         self.report()
