@@ -78,9 +78,17 @@ def test_one_at_a_time_and_for_people(t):
 
 def test_ends_without_control(t):
     s = Sagate(t)
-    process = subprocess.Popen([t.program("sagatectl"), "-s", str(s.socket), "profile", "2"], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
-    wait_for(lambda: "under way" in s.ctl("profile", "1", ok=False), "the profile is under way")
+    command = [t.program("sagatectl"), "-s", str(s.socket), "profile"]
+
+    def begun():
+        first = subprocess.Popen(command + ["2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        second = t.run(command + ["1"])
+        if b"under way" in second.stderr and first.poll() is None:
+            return first
+        first.communicate()  # the second came before it
+        return None
+
+    process = wait_for(begun, "the profile is under way")
     restarts = s.ctl("status")["processes"]["control"]["restarts"]
     t.run(["kill", "-9", str(s.pids()["control"])])
     process.communicate()
