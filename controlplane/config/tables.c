@@ -251,6 +251,7 @@ static const struct tree_setting limits[] = {
     NUMBER(struct config_limits, handshake_seconds, 1, 600, 30),
     NUMBER(struct config_limits, parked, 1, 1000000, 1024),
     NUMBER(struct config_limits, parked_milliseconds, 10, 120000, 5000),
+    // At most STORE_MAX of dataplane/association/store.h.
     NUMBER(struct config_limits, associations, 1, 16777216, 200000),
     NUMBER(struct config_limits, association_idle_seconds, 10, 31536000, 86400),
     NUMBER(struct config_limits, associations_per_identity, 0, 10000000, 64),

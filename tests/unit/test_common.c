@@ -60,7 +60,9 @@ static void random_bytes_do_not_come_twice(void)
     for (size_t i = 0; i + 1 < RANDOM_PARTS; i++)
         same += memcmp(parts[i], parts[i + 1], RANDOM_PART) == 0 ? 1 : 0;
     CU_ASSERT_EQUAL(same, 0);
-    CU_ASSERT_EQUAL(sagate_random_block(parts[0], 0), 0);
+    CU_ASSERT_EQUAL(sagate_random_block(parts[0], RANDOM_PART), 0);
+    CU_ASSERT_EQUAL(sagate_random_block(parts[1], RANDOM_PART), 0);
+    CU_ASSERT_NOT_EQUAL(memcmp(parts[0], parts[1], RANDOM_PART), 0);
 }
 
 // What was drawn ahead is not for both.
