@@ -4,6 +4,7 @@ import statistics
 
 import figures
 import peers
+import stages
 from bench import PATH, Server
 
 TLS = ["--security", "tls1.2", "--cipher"]
@@ -71,4 +72,4 @@ def https(bench, args):
         found.append(figure)
     elif bench.peers.shown("haproxy"):
         found.append(figures.absent("p99_at_70_percent_vs_haproxy", "us", WHO["haproxy"]))
-    return found, notes
+    return found, notes + stages.profile(bench, server, OURS, "HTTPS")

@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.ticker import FuncFormatter  # noqa: E402
 
+STANDING = 6  # so many names have room below standing bars
 OURS, OTHERS = "#1f6feb", ["#d97706", "#6b7280", "#059669", "#9333ea", "#dc2626"]
 # Text stays text, and the same results give the same bytes, so that a commit shows what changed.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "sagate", "font.size": 9, "axes.spines.top": False,
@@ -101,32 +102,63 @@ def draw_latency(drawer, run):
     drawer.keep(figure, name_of(run["title"], "latency"), f"{run['title']}: latency", run["title"])
 
 
+def draw_list(lines, x_label, y_label):
+    """Lying bars from the top down, for names that would overlap below standing ones; the figure."""
+    names = list(dict.fromkeys(p[0] for series in lines for p in series["points"]))
+    figure, axes = pyplot.subplots(figsize=(7, 0.9 + 0.26 * len(names) * len(lines)))
+    shades, height = iter(OTHERS * 4), 0.7 / len(lines)
+    for at, series in enumerate(lines):
+        places = [names.index(p[0]) + (at - (len(lines) - 1) / 2) * height for p in series["points"]]
+        bars = axes.barh(places, [p[1] for p in series["points"]], height=height, label=series["name"],
+                         color=OURS if at == 0 else next(shades))
+        axes.bar_label(bars, [f"{p[1]:.4g}" if p[1] < 100 else f"{p[1]:,.0f}" for p in series["points"]], padding=4, fontsize=8)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_formatter(FuncFormatter(short))
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(y_label)
+    axes.set_ylabel(x_label)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def draw_lines(lines, x_label, y_label):
+    """Lines over numbers, or standing bars over names; the figure."""
+    figure, axes = pyplot.subplots(figsize=(7, 3.2))
+    shades = iter(OTHERS * 4)
+    named = any(isinstance(p[0], str) for series in lines for p in series["points"])
+    for at, series in enumerate(lines):
+        xs, ys = zip(*series["points"])
+        color = OURS if at == 0 else next(shades)
+        if named:
+            axes.bar(xs, ys, width=0.6, label=series["name"], color=color)
+        else:
+            axes.plot(xs, ys, marker="o", markersize=3, label=series["name"], color=color)
+    if not named:
+        positive = [p[0] for series in lines for p in series["points"] if p[0] > 0]
+        if positive and max(positive) / min(positive) > 200 and "second" not in x_label:
+            axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(short))
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(short))
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def are_many_names(lines):
+    return len({p[0] for series in lines for p in series["points"] if isinstance(p[0], str)}) > STANDING
+
+
 def draw_series(drawer, run):
     groups = {}
     for series in run.get("series", []):
         if len(series["points"]) > 1:
             groups.setdefault((series["x_label"], series["y_label"]), []).append(series)
     for (x_label, y_label), lines in groups.items():
-        figure, axes = pyplot.subplots(figsize=(7, 3.2))
-        shades = iter(OTHERS * 4)
-        named = any(isinstance(p[0], str) for series in lines for p in series["points"])
-        for at, series in enumerate(lines):
-            xs, ys = zip(*series["points"])
-            color = OURS if at == 0 else next(shades)
-            if named:
-                axes.bar(xs, ys, width=0.6, label=series["name"], color=color)
-            else:
-                axes.plot(xs, ys, marker="o", markersize=3, label=series["name"], color=color)
-        if not named:
-            positive = [p[0] for series in lines for p in series["points"] if p[0] > 0]
-            if positive and max(positive) / min(positive) > 200 and "second" not in x_label:
-                axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(short))
-        axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_formatter(FuncFormatter(short))
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        axes.legend(fontsize=8)
+        figure = (draw_list if are_many_names(lines) else draw_lines)(lines, x_label, y_label)
         title = f"{run['title']}: {y_label} by {x_label}"
         drawer.keep(figure, name_of(run["title"], y_label, "by", x_label), title, run["title"])
 

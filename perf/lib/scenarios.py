@@ -12,6 +12,7 @@ import alerts
 import capture
 import figures
 import peers
+import stages
 from bench import CIPHERS, NICE, PATH, Holder, MemoryPeak, Refused, Server, cpu_seconds, resident_bytes
 
 COAP_UNIT = "CoAP requests per CPU second"
@@ -92,15 +93,17 @@ def coap(bench, args):
     coaps, _ = bench.start_sagate(identities=args.identities)
     forwarder = bench.start_forwarder()
     devices = ["--devices", str(args.connections)]
-    runs = {"sagate": lambda: bench.load(coaps, suite(args) + devices),
+    ours = suite(args) + devices
+    runs = {"sagate": lambda: bench.load(coaps, ours),
             "forwarder": lambda: bench.load(forwarder, devices)}
     start_libcoaps(bench, runs, devices)
     results = repeat(bench, runs)
     bench.series += [figures.percentiles(f"latency of {name}, {args.connections} requests under way", r[0])
                      for name, r in results.items()]
-    return [figures.compared("forward_vs_udp", COAP_UNIT, results["sagate"], results["forwarder"],
-                             "a plain UDP forwarder on the same io driver, to the same CSE")] + beside_libcoap(
-        bench, "forward_vs_libcoap", COAP_UNIT, results, "that answers by itself"), []
+    found = [figures.compared("forward_vs_udp", COAP_UNIT, results["sagate"], results["forwarder"],
+                              "a plain UDP forwarder on the same io driver, to the same CSE")]
+    found += beside_libcoap(bench, "forward_vs_libcoap", COAP_UNIT, results, "that answers by itself")
+    return found, stages.profile(bench, coaps, ours, "CoAP")
 
 
 def start_libcoaps(bench, runs, arguments):
@@ -158,13 +161,14 @@ def handshake(bench, args):
     if made:
         server.load_arguments = ["--certificate", made["device"][0], "--certificate-key", made["device"][1],
                                  "--trust", made["ca"][0]]
-    runs = {"sagate": lambda: bench.load(server, mode + suite(args, credential, version)),
+    ours = mode + suite(args, credential, version)
+    runs = {"sagate": lambda: bench.load(server, ours),
             "wolfssl": lambda: wolfssl(bench, args, version, made)}
     plain = kind == "psk" and version == "1.2"
     if plain:
         start_libcoaps(bench, runs, mode)
     if plain and "openssl" in bench.peers:
-        runs["openssl"] = lambda: beside_s_server(bench, mode + suite_of_libcoap())
+        runs["s_server"] = lambda: beside_s_server(bench, mode + suite_of_libcoap())
     try:
         results = repeat(bench, runs)
     except Refused as refused:
@@ -175,9 +179,13 @@ def handshake(bench, args):
                               "wolfSSL's server side in memory, with cookie and Connection ID")]
     if plain:
         found += beside_libcoap(bench, f"{label}_vs_libcoap", HANDSHAKE_UNIT, results, "through sockets")
-        found += beside(bench, [(f"{label}_vs_openssl", HANDSHAKE_UNIT, "sagate", "openssl",
-                                 "openssl s_server -dtls1_2, through sockets, one after the other")], results)
-    return found, cid_notes(args, results["sagate"][0])
+        name, peer = f"{label}_vs_openssl", "openssl s_server -dtls1_2, through sockets, one after the other"
+        if "s_server" in results:
+            found.append(figures.compared(name, HANDSHAKE_UNIT, results["sagate"], results["s_server"], peer))
+        elif bench.peers.shown("openssl"):
+            found.append(figures.absent(name, HANDSHAKE_UNIT, peer))
+    shown = f"DTLS {version}, {'PSK' if kind == 'psk' else 'certificate'}"
+    return found, cid_notes(args, results["sagate"][0]) + stages.profile(bench, server, ours, shown, "handshake")
 
 
 def held_bytes(bench, args):

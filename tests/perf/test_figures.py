@@ -1,11 +1,17 @@
 # Figures, their goals, and what is read from other tools.
 # SPDX-License-Identifier: GPL-3.0-or-later
+import argparse
+import json
+import os
 import unittest
+import warnings
 
 import lib  # noqa: F401  # puts perf/lib on the path
+import bench
 import figures
 import instrument
 import soak
+import stages
 
 
 def met(goal, ours=None, ratio=None, raw=None):
@@ -80,6 +86,74 @@ class Growth(unittest.TestCase):
     def test_last_quarter_against_second(self):
         samples = [{"memory": m} for m in (1, 9, 10, 10, 50, 50, 20, 20)]
         self.assertEqual(soak.growth(samples, "memory"), (20, 10))
+
+
+def stage(name, share, per_request):
+    return {"stage": name, "calls": 2, "ticks": 2000, "share": share, "per_call": 1000.0, "per_request": per_request,
+            "per_handshake": None}
+
+
+class Stages(unittest.TestCase):
+    ANSWER = {"ok": True, "workers": 1, "unit": "cycles", "ticks_per_nanosecond": 2.0964, "nanoseconds": 2000100000,
+              "requests": 1234, "handshakes": 0, "busy": 0.75, "busy_per_request": 60000.4, "busy_per_handshake": None,
+              "stages": [stage("io wait", None, 20000.0), stage("pep", 0.25, 15000.14), stage("content", 0, 0.0)]}
+
+    def setUp(self):
+        warnings.simplefilter("ignore", ResourceWarning)  # logs and pipes stay open until perf/run ends
+        self.bench = bench.Bench(argparse.Namespace(ports=0, connections=1, quick=True, build=None))
+        self.addCleanup(self.bench.stop)
+        self.bench.args.build = self.bench.folder
+        self.bench.cse_process = argparse.Namespace(pid=os.getpid())
+        self.program("perf/sagate-load", "echo begun\nexec sleep 60")
+
+    def program(self, name, script):
+        """In the place of one of sagate's."""
+        os.makedirs(os.path.dirname(self.bench.path(name)), exist_ok=True)
+        self.bench.write(name, f"#!/bin/sh\n{script}\n", 0o755)
+
+    def profile(self, script, per="request"):
+        self.program("controlplane/ctl/sagatectl", script)
+        return stages.profile(self.bench, bench.Server(1, [os.getpid()], []), [], "CoAP", per)
+
+    def answer(self, **more):
+        return f"cat <<'END'\n{json.dumps({**self.ANSWER, **more})}\nEND"
+
+    def told(self, expected, *arguments):
+        notes = self.profile(*arguments)
+        self.assertEqual((len(notes), self.bench.series), (1, []))
+        self.assertIn("not to be had: ", notes[0])
+        self.assertIn(expected, notes[0])
+
+    def test_series_and_note(self):
+        notes = self.profile(self.answer())
+        self.assertEqual(self.bench.series, [{"name": "Stages of a request (CoAP)", "x_label": "stage", "y_label":
+                                              "cycles per request", "points": [["pep", 15000.1], ["content", 0.0]]}])
+        self.assertEqual(notes, [
+            "Stages of a request (CoAP): in 2.0 s more of the same load, profiled and no part of the figures, the worker was "
+            "busy for 75.0% of the time and idle for 25.0%; each of 1234 requests took 60000 cycles of the time stamp counter, "
+            "of which 2096 are a microsecond"])
+
+    def test_nanoseconds(self):
+        notes = self.profile(self.answer(unit="nanoseconds", ticks_per_nanosecond=1.0))
+        self.assertEqual(self.bench.series[0]["y_label"], "nanoseconds per request")
+        self.assertTrue(notes[0].endswith("each of 1234 requests took 60000 nanoseconds"), notes)
+
+    def test_that_sagate_refuses(self):
+        self.told("a profile is under way", "echo 'sagatectl: a profile is under way' >&2; exit 1")
+
+    def test_that_is_no_answer(self):
+        self.told("sagatectl profile: Expecting value", "echo soon")
+
+    def test_that_counted_nothing(self):
+        self.told("the profile counted no handshakes", self.answer(), "handshake")
+
+    def test_without_sagatectl(self):
+        notes = stages.profile(self.bench, bench.Server(1, [os.getpid()], []), [], "CoAP")
+        self.assertIn("controlplane/ctl/sagatectl has not been built", notes[0])
+
+    def test_without_load(self):
+        self.program("perf/sagate-load", "exit 1")
+        self.told("the load generator ended early", self.answer())
 
 
 if __name__ == "__main__":

@@ -70,6 +70,20 @@ class Report(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("coap-us-by-flood.svg", os.listdir(self.path("docs", "performance")))
 
+    def test_many_names_are_drawn_one_below_the_other(self):
+        stages = [[f"stage {i}", 1000.0 * i] for i in range(14)]
+        self.write("https.json", result(scenario="https", series=[{
+            "name": "Stages of a request (HTTPS)", "x_label": "stage", "y_label": "cycles per request", "points": stages}]))
+        done = self.report()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("(performance/https-cycles-per-request-by-stage.svg)", self.read("docs", "performance.md"))
+        drawn = self.read("docs", "performance", "https-cycles-per-request-by-stage.svg")
+        texts = ["".join(e.itertext()).strip() for e in xml.etree.ElementTree.fromstring(drawn).iter() if e.tag.endswith("}text")]
+        names = [text for text in texts if text.startswith("stage ")]
+        self.assertEqual(names, [name for name, _ in stages])
+        self.assertIn("13,000", texts)
+        self.assertIn("Stages of a request (HTTPS)", texts)
+
     def test_page_holds_everything(self):
         self.write("coap.json", result())
         self.report()
