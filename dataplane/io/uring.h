@@ -1,4 +1,4 @@
-// Private to uring.c, uring_datagram.c and uring_stream.c: the state of one ring and what the three files share.
+// Private to uring.c and the uring_*.c files: the state of one ring and what they share.
 // SPDX-License-Identifier: GPL-3.0-or-later
 #ifndef SAGATE_DATAPLANE_IO_URING_H
 #define SAGATE_DATAPLANE_IO_URING_H
@@ -247,25 +247,33 @@ bool uring_tls_wants(const struct uring_stream *stream, int error);
 int uring_tls_take(struct uring *io, struct uring_stream *stream, int error);
 void uring_tls_forget(struct uring_stream *stream);
 
-// uring_stream.c: find: an open stream; kick: requests may be due for it; chunk_take: NULL without memory. open and
-// free the tables; work: make the requests that are due; batch_begin: streams that had an IO_DATA in the last batch may
-// have events again; deliver: one event of the first stream that has one (false: none has); expire: end the streams
-// that drained for too long.
+// uring_stream_request.c: work: makes the requests that are due.
+void uring_stream_work_all(struct uring *io);
+void uring_stream_cancel_missed(struct uring *io, enum uring_op op, uint32_t index);
+void uring_stream_completed(struct uring *io, enum uring_op op, uint32_t index, const struct io_uring_cqe *cqe);
+
+// uring_stream.c: find: an open stream; kick: requests may be due for it; ready: whether it has an event may have
+// changed; relocate: what it holds leaves provided buffers that run low; kill: ends it; settle: closes and frees an
+// ended one once nothing is in flight; chunk_take: NULL without memory. open and free the tables; batch_begin: streams
+// that had an IO_DATA in the last batch may have events again; deliver: one event of the first stream that has one
+// (false: none has); expire: end the streams that drained for too long.
 struct uring_stream *uring_stream_find(struct uring *io, io_stream id);
 void uring_stream_kick(struct uring *io, struct uring_stream *stream);
+void uring_stream_ready(struct uring *io, struct uring_stream *stream);
+void uring_stream_relocate(struct uring *io, struct uring_stream *stream);
+void uring_stream_drop_output(struct uring *io, struct uring_stream *stream);
+void uring_stream_kill(struct uring *io, struct uring_stream *stream);
+void uring_stream_settle(struct uring *io, struct uring_stream *stream);
 struct uring_chunk *uring_chunk_take(struct uring *io);
 void uring_chunk_put(struct uring *io, struct uring_chunk *chunk);
 int uring_stream_queue(struct io *base, io_stream id, uint8_t record, const void *data, size_t len);
 int uring_stream_open(struct uring *io);
 void uring_stream_free(struct uring *io);
 void uring_stream_return_buffers(struct uring *io);
-void uring_stream_work_all(struct uring *io);
 void uring_stream_batch_begin(struct uring *io);
 bool uring_stream_deliver_one(struct uring *io);
 void uring_stream_expire(struct uring *io, uint64_t now);
 void uring_stream_accepted(struct uring *io, const struct uring_source *listener, int fd);
-void uring_stream_cancel_missed(struct uring *io, enum uring_op op, uint32_t index);
-void uring_stream_completed(struct uring *io, enum uring_op op, uint32_t index, const struct io_uring_cqe *cqe);
 int uring_stream_connect(struct io *base, const struct address *to, struct io_user *user, io_stream *id);
 int uring_stream_set_user(struct io *base, io_stream id, struct io_user *user);
 struct io_user *uring_stream_user(struct io *base, io_stream id);

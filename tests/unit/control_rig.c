@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "controlplane/config/config.h"
 #include "controlplane/control/control.h"
+#include "controlplane/metrics/metrics.h"
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -79,15 +80,15 @@ void rig_create(struct rig *rig)
         rig->folder, RIG_WORKERS, rig->folder, rig->folder, rig->metrics_port);
     put(rig, "sagate.conf", config);
     rig->stats_fd = memfd_create("stats", MFD_CLOEXEC);
-    CU_ASSERT_EQUAL_FATAL(ftruncate(rig->stats_fd, (off_t)(rig_stride * RIG_WORKERS)), 0);
-    uint8_t *stats = mmap(NULL, rig_stride * RIG_WORKERS, PROT_READ | PROT_WRITE, MAP_SHARED, rig->stats_fd, 0);
+    CU_ASSERT_EQUAL_FATAL(ftruncate(rig->stats_fd, (off_t)(METRICS_STRIDE * RIG_WORKERS)), 0);
+    uint8_t *stats = mmap(NULL, METRICS_STRIDE * RIG_WORKERS, PROT_READ | PROT_WRITE, MAP_SHARED, rig->stats_fd, 0);
     CU_ASSERT_NOT_EQUAL_FATAL(stats, MAP_FAILED);
     for (unsigned i = 0; i < RIG_WORKERS; i++) {
         int fds[2];
         CU_ASSERT_EQUAL_FATAL(plane_pair(fds), SAGATE_OK);
         rig->worker[i] = fds[0];
         rig->worker_far[i] = fds[1];
-        rig->stats[i] = (struct stats *)(void *)(stats + rig_stride * i);
+        rig->stats[i] = (struct stats *)(void *)(stats + METRICS_STRIDE * i);
     }
 }
 
@@ -107,7 +108,7 @@ void rig_destroy(struct rig *rig)
         (void)remove(path);
     }
     CU_ASSERT_EQUAL(rmdir(rig->folder), 0); // nothing else was written
-    (void)munmap(rig->stats[0], rig_stride * RIG_WORKERS);
+    (void)munmap(rig->stats[0], METRICS_STRIDE * RIG_WORKERS);
     close(rig->stats_fd);
     close(rig->control_socket);
     close(rig->metrics_socket);

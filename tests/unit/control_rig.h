@@ -23,7 +23,6 @@ enum { RIG_WORKERS = 2 };
 #define RIG_WITHOUT_NODE "credentials = ( " RIG_REST
 
 struct stats;
-extern const size_t rig_stride; // distance of two workers' counters; the test defines it
 
 struct rig {
     char folder[64];

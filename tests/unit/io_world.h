@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -294,6 +295,19 @@ static inline void fill(char *data, size_t len)
 {
     for (size_t i = 0; i < len; i++)
         data[i] = (char)('a' + i % 23);
+}
+
+// The first `mem_count` tests are those over memory, which need no io_uring.
+static inline int io_main(const char *suite, const struct unit_test *tests, size_t count, size_t mem_count)
+{
+    struct io_options options = {.receive_buffers = 1, .streams_max = 1};
+    if (io_create(&io_uring_driver, &options, &io) == SAGATE_EUNSUPPORTED) {
+        printf("io_uring is not available here (%s): its tests are skipped\n", strerror(errno));
+        count = mem_count;
+    } else {
+        io_destroy(io);
+    }
+    return unit_main(suite, tests, count);
 }
 
 #endif
