@@ -296,8 +296,21 @@ static enum device_event establish(struct device *device)
     return DEVICE_READY;
 }
 
+// That a fatal alert came, which is what --alerts is for.
+static bool was_alerted(const struct device *device)
+{
+    WOLFSSL_ALERT_HISTORY history;
+    return options->alerts && wolfSSL_get_alert_history(handshake_of(device)->ssl, &history) == WOLFSSL_SUCCESS &&
+           history.last_rx.level == alert_fatal;
+}
+
 static enum device_event fail(struct device *device, int error)
 {
+    if (was_alerted(device)) {
+        load_counters.alerted++;
+        device_forget(device);
+        return DEVICE_ALERTED;
+    }
     if (load_counters.handshakes_failed++ == 0)
         (void)fprintf(stderr, "sagate-load: handshake: %s\n", wolfSSL_ERR_reason_error_string((unsigned long)error));
     if (sessions != NULL) { // a ticket that is not taken: in full the next time

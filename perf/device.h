@@ -29,8 +29,9 @@ _Static_assert(sizeof(struct device) <= 12, "there may be ten million");
 
 enum device_event {
     DEVICE_SAME,
-    DEVICE_READY, // the handshake is done
-    DEVICE_GONE,  // the handshake failed, or the server has ended the association: the device is new again
+    DEVICE_READY,   // the handshake is done
+    DEVICE_ALERTED, // the server ended the handshake with an alert, as --alerts expects: the device is new again
+    DEVICE_GONE,    // the handshake failed, or the server has ended the association: the device is new again
 };
 
 struct device_handlers {

@@ -349,6 +349,15 @@ static void ready(struct device *device)
     begin_more();
 }
 
+// Its handshake ended as it was to end.
+static void alerted(struct device *device)
+{
+    latency_add(&load_latency, clock_us() - slot_of(device)->first_us);
+    leave(device);
+    rest(device);
+    begin_more();
+}
+
 static void gone(struct device *device)
 {
     if (load_counters.handshakes_failed >= HOPELESS && load_counters.handshakes == 0)
@@ -368,6 +377,8 @@ static void event_came(struct device *device, enum device_event event)
 {
     if (event == DEVICE_READY && device->slot != 0)
         ready(device);
+    else if (event == DEVICE_ALERTED && device->slot != 0)
+        alerted(device);
     else if (event == DEVICE_GONE)
         gone(device);
 }

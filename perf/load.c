@@ -80,10 +80,10 @@ void load_report(const struct load_options *options, const struct load_report *r
            ",\"handshakes\":%" PRIu64 ",\"handshakes_failed\":%" PRIu64 ",\"with_cid\":%" PRIu64
            ",\"retransmitted\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"again\":%" PRIu64 ",\"errors\":%" PRIu64
            ",\"nonce_repeats\":%" PRIu64 ",\"nonce_unknown\":%" PRIu64 ",\"rebound\":%" PRIu64 ",\"churned\":%" PRIu64
-           ",\"resumed\":%" PRIu64 ",\"operations\":{",
+           ",\"resumed\":%" PRIu64 ",\"alerted\":%" PRIu64 ",\"operations\":{",
            report->event, report->seconds, report->cpu, c->requests, c->refused, c->handshakes, c->handshakes_failed,
            c->with_cid, c->retransmitted, c->lost, c->again, c->errors, c->nonce_repeats, c->nonce_unknown, c->rebound,
-           c->churned, c->resumed);
+           c->churned, c->resumed, c->alerted);
     for (unsigned i = 0; i < REQUEST_OPERATIONS; i++)
         printf("%s\"%s\":%" PRIu64, i > 0 ? "," : "", request_operation_names[i], c->operations[i]);
     (void)putchar('}');

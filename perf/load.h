@@ -61,7 +61,7 @@ struct load_options {
     unsigned payload;       // bytes of the content of a create
     unsigned rebind, churn; // seconds in the mean; 0: never
     enum load_flood flood;
-    bool histogram, progress, resume;
+    bool histogram, progress, resume, alerts;
 };
 
 struct load_counters {
@@ -77,6 +77,7 @@ struct load_counters {
     uint64_t rebound;       // devices that went on from another endpoint
     uint64_t churned;       // associations that were ended, to be made anew
     uint64_t resumed;       // of the handshakes: with a ticket
+    uint64_t alerted;       // with --alerts: handshakes that the server ended with an alert
     uint64_t operations[REQUEST_OPERATIONS]; // of the requests
 };
 

@@ -36,6 +36,7 @@ static const char usage[] =
     "  --rebind SECONDS --churn SECONDS      mean times: another source address and port; close_notify, new handshake\n"
     "  --flood hello|garbage|record|cookie   (hello) mode flood, with --rate N datagrams per second (0: all it can)\n"
     "  --resume                              handshakes with the ticket of the one before\n"
+    "  --alerts                              handshakes that are to end with an alert: wrong keys, unknown identities\n"
     "  --histogram --progress                latencies in full; a line per second on standard error\n";
 
 enum option_id {
@@ -69,6 +70,7 @@ enum option_id {
     CHURN,
     FLOOD,
     RESUME,
+    ALERTS,
     HISTOGRAM,
     PROGRESS,
 };
@@ -104,6 +106,7 @@ static const struct option names[] = {
     {"churn", 1, NULL, CHURN},
     {"flood", 1, NULL, FLOOD},
     {"resume", 0, NULL, RESUME},
+    {"alerts", 0, NULL, ALERTS},
     {"histogram", 0, NULL, HISTOGRAM},
     {"progress", 0, NULL, PROGRESS},
     {NULL, 0, NULL, 0},
@@ -192,6 +195,8 @@ static bool *flag_of(struct load_options *options, int id)
         return &options->no_cid;
     case RESUME:
         return &options->resume;
+    case ALERTS:
+        return &options->alerts;
     case HISTOGRAM:
         return &options->histogram;
     case PROGRESS:

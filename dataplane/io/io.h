@@ -79,6 +79,7 @@ struct io_driver {
     int (*add_poll)(struct io *io, int fd, struct io_user *user, io_id *id);
     void (*remove)(struct io *io, io_id id);
     int (*wait)(struct io *io, struct io_event *events, size_t max, int64_t timeout_us);
+    bool (*waits)(const struct io *io);
     uint8_t *(*datagram_reserve)(struct io *io, size_t len);
     int (*datagram_commit)(struct io *io, io_id id, const struct address *to, size_t len);
     int (*stream_connect)(struct io *io, const struct address *to, struct io_user *user, io_stream *stream);
@@ -149,6 +150,13 @@ static inline void io_remove(struct io *io, io_id id)
 static inline int io_wait(struct io *io, struct io_event *events, size_t max, int64_t timeout_us)
 {
     return io->driver->wait(io, events, max, timeout_us);
+}
+
+// True when an io_wait would find something, as far as that can be told without a system call: cheap enough to ask
+// between two pieces of work. What it overlooks is there with the next io_wait; what it sees may be no event.
+static inline bool io_waits(const struct io *io)
+{
+    return io->driver->waits(io);
 }
 
 // Sending a datagram without a copy: reserve room for `len` bytes (<= IO_DATAGRAM_MAX), write them, commit with the

@@ -637,6 +637,11 @@ static int mem_wait(struct io *base, struct io_event *events, size_t max, int64_
     return (int)count;
 }
 
+static bool mem_waits(const struct io *base)
+{
+    return !TAILQ_EMPTY(&((const struct mem *)base)->pending);
+}
+
 static int mem_create(const struct io_options *options, struct io **out)
 {
     struct mem *io = calloc(1, sizeof *io);
@@ -708,6 +713,7 @@ const struct io_driver io_mem_driver = {
     .add_poll = mem_add_poll,
     .remove = mem_remove,
     .wait = mem_wait,
+    .waits = mem_waits,
     .datagram_reserve = mem_reserve,
     .datagram_commit = mem_commit,
     .stream_connect = mem_connect,

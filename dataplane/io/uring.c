@@ -436,13 +436,20 @@ static int uring_wait(struct io *base, struct io_event *events, size_t max, int6
     return (int)io->count;
 }
 
+// The kernel sets the flag when it has work to do for a request, which it does in io_wait; then there are completions.
+static bool uring_waits(const struct io *base)
+{
+    const struct uring *io = (const struct uring *)base;
+    return io_uring_cq_ready(&io->ring) > 0 || (IO_URING_READ_ONCE(*io->ring.sq.kflags) & IORING_SQ_TASKRUN) != 0;
+}
+
 // Making and ending.
 
 static int ring_open(struct uring *io)
 {
     struct io_uring_params params = {
         .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED |
-                 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+                 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
         .cq_entries = COMPLETIONS,
     };
     int rc = io_uring_queue_init_params(SUBMISSIONS, &io->ring, &params);
@@ -548,6 +555,7 @@ const struct io_driver io_uring_driver = {
     .add_poll = uring_add_poll,
     .remove = uring_remove,
     .wait = uring_wait,
+    .waits = uring_waits,
     .datagram_reserve = uring_datagram_reserve,
     .datagram_commit = uring_datagram_commit,
     .stream_connect = uring_stream_connect,

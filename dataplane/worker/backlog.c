@@ -12,9 +12,10 @@
 enum {
     BYTES_MAX = 1 << 20,
     SHARE = 8,          // handshakes get one part where all else gets so many
-    CREDIT_MAX_US = 50, // what is saved up when there was nothing to do, or else they would come in bursts
+    CREDIT_MAX_US = 50, // what is saved up, or else they would come in bursts
     DEBT_MAX_US = 2000, // the worker itself may have been held up in a step, which is nobody's debt
     ALONE_US = 100,     // until the driver is looked at again
+    RECENT_US = 10000,  // so long after something else was done, more of it is expected at any moment
     STEPS_MAX = 32,     // of one turn
 };
 
@@ -119,17 +120,27 @@ static bool step(struct worker *worker)
     return true;
 }
 
+// Adds to the account what a round of other work entitles to; how much that is.
+static int64_t earn(struct backlog *backlog, uint64_t now_us, uint64_t round_us)
+{
+    int64_t share = (int64_t)(round_us / SHARE);
+    int64_t most = share > CREDIT_MAX_US ? share : CREDIT_MAX_US;
+    backlog->others_us = now_us;
+    backlog->credit_us += share;
+    backlog->credit_us = backlog->credit_us < most ? backlog->credit_us : most;
+    return share;
+}
+
 void backlog_turn(struct worker *worker, bool others)
 {
     struct backlog *backlog = &worker->backlog;
     uint64_t before = clock_us();
-    if (others) {
-        backlog->credit_us += (int64_t)((before - worker->now_us) / SHARE);
-        backlog->credit_us = backlog->credit_us < CREDIT_MAX_US ? backlog->credit_us : CREDIT_MAX_US;
-    }
+    int64_t share = others ? earn(backlog, before, before - worker->now_us) : 0;
     if (!backlog_waits(worker) || (others && backlog->credit_us <= 0))
         return;
     int64_t left = others ? backlog->credit_us : ALONE_US;
+    // Beyond the share of this round, handshakes give way to what arrives while they have their turn.
+    int64_t leave = before - backlog->others_us < RECENT_US ? left - share : INT64_MIN;
     if (others) // answers do not wait for handshakes
         (void)io_wait(worker->io, worker->events, 0, 0);
     backlog->turn = true;
@@ -137,6 +148,8 @@ void backlog_turn(struct worker *worker, bool others)
         uint64_t now = clock_us();
         left -= (int64_t)(now - before);
         before = now;
+        if (left <= leave && io_waits(worker->io))
+            break;
     }
     backlog->turn = false;
     if (!others)

@@ -234,7 +234,27 @@ def scale(bench, args):
              figures.made("bytes_per_association", f"resident bytes, of {most['count']} associations",
                           most["memory"] / max(most["established"], 1))]
     more, notes = payloads(bench, args)
-    return found + more, notes
+    bench.end_sagate()
+    return found + more + workers(bench, args, notes), notes
+
+
+def workers(bench, args, notes):
+    """Throughput by the number of workers, each on a core of its own, which from some number on is the load generator's too."""
+    rows = []
+    for count in range(1, len(bench.cores) + 1):
+        server, _ = bench.start_sagate(identities=args.identities, workers=count)
+        rows.append(bench.load(server, suite(args) + ["--devices", str(args.connections)]))
+        bench.end_sagate()
+    for name, member, unit in (("throughput by workers", "per_core", "requests per CPU second"),
+                               ("requests per second by workers", "per_second", "requests per second")):
+        bench.series.append({"name": name, "x_label": "workers", "y_label": unit,
+                             "points": [[i + 1, row[member]] for i, row in enumerate(rows)]})
+    if any(row["client_limited"] for row in rows):
+        notes.append("by workers: the load generator and the CSE were the limit, and share the last core with the last worker; "
+                     "requests per CPU second are what compares")
+    return [figures.made("per_core_by_workers", f"CoAP requests per CPU second with {len(rows)} workers", rows[-1]["per_core"],
+                         rows[0]["per_core"], "with one worker, in the same run", rows[-1]["per_core"] / rows[0]["per_core"],
+                         raw={"rows": rows})]
 
 
 def payloads(bench, args):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -219,7 +220,7 @@ class Bench:
     def psk(self, identities=1):
         return ["--identity", "perf{}@sp.example", "--key-hex", self.key, "--identities", str(identities)]
 
-    def configuration(self, ports, version, credential, associations, maf, parked, servers, https, limits):
+    def configuration(self, ports, version, credential, associations, maf, parked, servers, https, limits, workers):
         """Of sagate, as text."""
         made = self.certificates()
         servers = ",\n    ".join(f'{{ name = "{name}"; http = "127.0.0.1:{cse["http"]}"; coap = "127.0.0.1:{cse["coap"]}"; }}'
@@ -230,7 +231,7 @@ class Bench:
         if version != "1.2":
             coaps += f'version_max = "{version}"; '
         return f"""
-process: {{ workers = 1; pin_workers = true; log_level = "warning"; state_directory = "{self.path('state')}"; }};
+process: {{ workers = {workers}; pin_workers = true; log_level = "warning"; state_directory = "{self.path('state')}"; }};
 limits: {{ parked = {parked}; requests_per_association = 64; associations = {associations};
   association_idle_seconds = 864000; associations_per_identity = 0; {limits}}};
 upstreams = ( {{ name = "cse"; sp_id = "//sp.example"; cse_id = "/id-in"; requests = 4096;
@@ -247,7 +248,7 @@ metrics: {{ address = "127.0.0.1"; port = {ports['metrics']}; }};
 """
 
     def start_sagate(self, version="1.2", credential="psk", identities=1, associations=200000, maf="", parked=1024,
-                     servers=None, https="", limits=""):
+                     servers=None, https="", limits="", workers=1):
         """(coaps, https): two servers. Refused when sagate does not take the configuration. `maf`: text of the
         configuration that names one. `servers`: {name: ports} of the CSE's; else the one of start_cse. `https`, `limits`:
         more settings of that listener and that group, as text."""
@@ -257,7 +258,8 @@ metrics: {{ address = "127.0.0.1"; port = {ports['metrics']}; }};
                              f'ae_ids = [ "Cperf{i}" ]; }}' for i in range(identities))
         self.write("credentials.conf", f"credentials = (\n{entries}\n);\n", 0o600)
         config = self.write("sagate.conf",
-                            self.configuration(ports, version, credential, associations, maf, parked, servers, https, limits))
+                            self.configuration(ports, version, credential, associations, maf, parked, servers, https, limits,
+                                               workers))
         program = self.program("controlplane/supervisor/sagate")
         checked = subprocess.run([program, "-t", "-c", config], capture_output=True, text=True, check=False)
         if checked.returncode != 0:
@@ -411,7 +413,7 @@ class Loading:
         result["server_cpu"] = sum(result["server_cpu_each"])
         if self.client.wait() != 0:
             raise SystemExit("perf: the load generator failed: " + bench.load_log())
-        done = result["requests"] + result["handshakes"]
+        done = result["requests"] + result["handshakes"] + result["alerted"]
         if done == 0 or (result["refused"] > 0 and not refused):
             raise Refused(f"no valid answers: {result} {bench.load_log()}")
         result["per_core"] = done / max(result["server_cpu"], 0.01)
@@ -451,9 +453,12 @@ class MemoryPeak:
 class Holder:
     """A load generator that holds associations and takes orders; see perf/tasks.c."""
 
-    def __init__(self, bench, server, arguments, nice=0):
+    def __init__(self, bench, server, arguments, nice=0, patience=None):
+        """Establishes its associations; Refused when that takes more than `patience` seconds."""
         self.process = bench.start(bench.load_command(server, ["--mode", "hold"] + arguments), core=bench.cores[-1], nice=nice,
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, text=True)
+        if patience and not select.select([self.process.stdout], [], [], patience)[0]:
+            raise Refused(f"not all devices had an association after {patience} s")
         self.established = self.result()
 
     def result(self):

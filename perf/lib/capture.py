@@ -1,4 +1,4 @@
-# A capture of what the server sends, and the search for repeated nonces in it.
+# Captures of datagrams, and the search for repeated nonces in one of what the server sends.
 # SPDX-License-Identifier: GPL-3.0-or-later
 import re
 import shutil
@@ -7,7 +7,7 @@ import struct
 import subprocess
 import time
 
-SNAPSHOT = 128  # bytes of a packet: link, IP and UDP headers, record header, explicit nonce
+SNAPSHOT = 128  # bytes of a packet for search(): link, IP and UDP headers, record header, explicit nonce
 LINK_HEADERS = {1: 14, 113: 16, 276: 20}  # Ethernet, Linux cooked 1 and 2
 HANDSHAKE, CID_RECORD, SERVER_HELLO = 22, 25, 2
 
@@ -17,12 +17,13 @@ def available():
 
 
 class Capture:
-    """Packets from a port of 127.0.0.1, into a file."""
+    """UDP datagrams that match a filter of pcap's language, their first `size` bytes, into a file; on the last core, as the
+    first is the server's."""
 
-    def __init__(self, bench, port):
+    def __init__(self, bench, wanted, size=SNAPSHOT):
         self.path, self.log = bench.path("capture.pcap"), bench.path("tcpdump.log")
-        self.process = bench.start(["tcpdump", "-i", "lo", "-n", "-s", str(SNAPSHOT), "-B", "262144", "-Z", "root", "-w",
-                                    self.path, f"udp and src host 127.0.0.1 and src port {port}"], log="tcpdump.log")
+        self.process = bench.start(["tcpdump", "-i", "lo", "-n", "-s", str(size), "-B", "262144", "-Z", "root", "-w",
+                                    self.path, f"udp and {wanted}"], core=bench.cores[-1], log="tcpdump.log")
         for _ in range(200):
             if "listening on" in self.output() or self.process.poll() is not None:
                 break
@@ -42,24 +43,27 @@ class Capture:
 
 
 def packets(path):
-    """(link type, bytes) of every packet of a pcap file."""
+    """(microseconds, link type, bytes) of every packet of a pcap file."""
     with open(path, "rb") as f:
         head = f.read(24)
         order = "<" if head[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
+        fraction = 1000 if b"\x4d\x3c" in head[:4] or b"\x3c\x4d" in head[:4] else 1
         link = struct.unpack(order + "I", head[20:24])[0]
         while len(record := f.read(16)) == 16:
-            length = struct.unpack(order + "IIII", record)[2]
-            yield link, f.read(length)
+            seconds, part, length, _ = struct.unpack(order + "IIII", record)
+            yield seconds * 1000000 + part // fraction, link, f.read(length)
 
 
 def datagrams(path):
-    """((address, port) of the receiver, payload) of every UDP datagram over IPv4; the payload may be cut off."""
-    for link, packet in packets(path):
+    """(microseconds, sender, receiver, payload) of every UDP datagram over IPv4, ends as (address, port); the payload may be
+    cut off."""
+    for time_us, link, packet in packets(path):
         at = LINK_HEADERS[link]
         if len(packet) < at + 28 or packet[at] >> 4 != 4 or packet[at + 9] != 17:
             continue
         udp = at + (packet[at] & 0x0F) * 4
-        yield (packet[at + 16:at + 20], packet[udp + 2:udp + 4]), packet[udp + 8:]
+        ports = struct.unpack_from(">HH", packet, udp)
+        yield time_us, (packet[at + 12:at + 16], ports[0]), (packet[at + 16:at + 20], ports[1]), packet[udp + 8:]
 
 
 def records(payload, cid_bytes):
@@ -78,7 +82,7 @@ def search(path, cid_bytes=0):
     """Looks for an (epoch, sequence number) or an explicit nonce that a receiver got twice under the same keys."""
     seen = {}
     found = {"records": 0, "receivers": 0, "repeats": 0, "unreadable": 0}
-    for receiver, payload in datagrams(path):
+    for _, _, receiver, payload in datagrams(path):
         if payload and payload[0] & 0xE0 == 0x20:
             found["unreadable"] += 1  # DTLS 1.3: its numbers are encrypted
         for kind, epoch, sequence, body in records(payload, cid_bytes):

@@ -6,7 +6,7 @@ import os
 
 NEEDED = {"scenario": str, "machine": dict, "versions": dict, "figures": list}
 # In the order in which a reader asks; what is not named comes behind.
-ORDER = ["quick", "coap", "https", "handshake", "idle", "restart", "rebind", "resolve", "flood", "mixed",
+ORDER = ["quick", "coap", "https", "handshake", "idle", "restart", "rebind", "resolve", "strangers", "flood", "mixed",
          "slow-upstream", "scale", "soak", "instrument"]
 
 

@@ -13,8 +13,11 @@ import capture
 import figures
 import peers
 import stages
+import wire
 from bench import CIPHERS, NICE, PATH, Holder, MemoryPeak, Refused, Server, cpu_seconds, resident_bytes
 
+STORM_SECONDS = 300  # that it may take; its core may have nothing left for it
+HOLDER_NETWORK = "127.1.0.0/16"  # of the devices of a generator that is told no other
 COAP_UNIT = "CoAP requests per CPU second"
 HANDSHAKE_UNIT = "handshakes per CPU second"
 LIBCOAPS = ("openssl", "gnutls")
@@ -266,7 +269,7 @@ def restart(bench, args):
     holder = establish(bench, args, server)
     ended = 'result="ok"'
     before = bench.metric("handshakes_total", ended)
-    capturing = capture.Capture(bench, server.port) if capture.available() else None
+    capturing = capture.Capture(bench, f"src host 127.0.0.1 and src port {server.port}") if capture.available() else None
     notes = cid_notes(args, holder.established)
     if not capturing:
         notes.append("nonces_repeated_captured: tcpdump is not installed")
@@ -304,17 +307,43 @@ def restart(bench, args):
 
 def resolve_once(bench, args, coaps, holder, credentials):
     """One storm of devices that sagate has never heard of: what the associations there before measured before it and
-    during it, what came of it, and the peak of the memory."""
+    during it, on their side and on the wire, what came of it, and the peak of the memory."""
+    watch = wire.Watch(bench, coaps, HOLDER_NETWORK) if capture.available() else None
     holder.order("measure")
+    if watch:
+        watch.begin("before")
     time.sleep(args.seconds)
     before = holder.order("measure")
     arguments = ["--devices", str(args.unknown), "--window", str(args.window), "--source", "127.100.0.0"]
     stranger = Server(coaps.port, coaps.pids, credentials + ["--path", PATH])
+    if watch:
+        watch.begin("during")
     with MemoryPeak(coaps.pids, bench.cores[-1]) as peak:
-        storm = Holder(bench, stranger, suite(args) + arguments, nice=NICE)
+        storm = Holder(bench, stranger, suite(args) + arguments, nice=NICE, patience=STORM_SECONDS)
         during = holder.order("measure")
+    seen, dropped = watch.end() if watch else (None, None)
     storm.end()
-    return {"before": before, "during": during, "storm": storm.established, "peak_bytes": peak.bytes}
+    return {"before": before, "during": during, "storm": storm.established, "peak_bytes": peak.bytes, "wire": seen,
+            "packets_dropped": dropped}
+
+
+def p99_figures(run):
+    """What the storm does to the p99 latency of the others: on the wire, which has the goal, and as the generator has it."""
+    def figure(name, unit, during, before):
+        return figures.made(name, unit, during, before, "the same associations before, in the same run",
+                            during / before if before else None)
+
+    seen = run["wire"] or {}
+    by_generator = figure("p99_of_generator_during_vs_before", "us, p99 of requests, as their generator has it",
+                          run["during"]["p99_us"], run["before"]["p99_us"])
+    if not seen.get("before") or not seen.get("during"):
+        return [figures.absent("p99_during_vs_before", "us", "the same associations before"), by_generator]
+    found = []
+    for name, part, what in (("p99_during_vs_before", "wire", "from a request's datagram to that of its answer"),
+                             ("p99_of_gateway_during_vs_before", "gateway", "that, without the CSE's part")):
+        found.append(figure(name, f"us, p99 of requests on existing associations: {what}", seen["during"][part]["p99_us"],
+                            seen["before"][part]["p99_us"]))
+    return found + [by_generator]
 
 
 def let_first(pids):
@@ -343,15 +372,16 @@ def resolve(bench, args):
     shared.append(alerts.compare(https.port, "perf0@sp.example"))
     asked, answered = bench.metric("tef_requests_total"), bench.metric("tef_requests_total", 'result="ok"')
     raw = {"run": run, "idle_bytes": idle_bytes, "asked": asked, "answered": answered}
-    before, during = run["before"]["p99_us"], run["during"]["p99_us"]
     notes = [f"{run['storm']['established']} of {args.unknown} devices in {run['storm']['seconds']:.1f} s, failed handshakes "
              f"on the way {run['storm']['handshakes_failed']}; the MAF was asked for {asked:.0f} identities, answers after "
              f"{args.delay} ms"] + shared
+    if run["wire"] is None:
+        notes.append("p99_during_vs_before: tcpdump is not installed")
+    elif run["packets_dropped"] > 0:
+        notes.append(f"the capture lacks {run['packets_dropped']} packets, and what belongs to them")
     return [
         figures.made("associated", "part of the devices", run["storm"]["established"] / args.unknown,
-                     raw=raw),
-        figures.made("p99_during_vs_before", "us, p99 of requests on existing associations", during, before,
-                     "the same associations before, in the same run", during / before if before else None),
+                     raw=raw)] + p99_figures(run) + [
         figures.made("requests_lost", "requests on existing associations", run["during"]["lost"]),
         figures.made("peak_bytes", "resident bytes of sagate's processes, during", run["peak_bytes"], idle_bytes,
                      "before the first association", run["peak_bytes"] / idle_bytes),

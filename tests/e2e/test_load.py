@@ -178,3 +178,12 @@ def test_floods(t):
             equal(result["received"] > 0, kind in ("hello", "cookie"), f"{kind}: sagate answers")
     equal((s.metric("associations"), s.metric("handshakes_total", result="ok")), (0, 0), "what came of the floods")
     check(load(t, s, "dtls1.2", "--seconds", 1)["requests"] > 0, "devices are served afterwards")
+
+
+def test_handshakes_that_end_with_an_alert(t):
+    s = gateway(t)
+    for transport in ("dtls", "tls"):
+        result = load(t, s, transport + "1.2", "--mode", "handshake", "--alerts", "--identity", "nobody{}@nowhere.example",
+                      "--identities", 1000, "--window", 4, "--devices", 1000, "--warm-up", 0, "--seconds", 1)
+        check(result["alerted"] > 0, f"{transport}: no handshake ended with an alert")
+        equal((result["handshakes"], result["handshakes_failed"]), (0, 0), "handshakes that ended otherwise")

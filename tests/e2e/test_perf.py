@@ -35,6 +35,13 @@ def test_idle(t):
     equal(raw["sampled"]["nonce_repeats"], 0, "repeated nonces")
 
 
+def test_strangers(t):
+    found = measure(t, "strangers", "--quick", "--connections", "16", "--devices", "20000", "--rate", "200")
+    equal((found["ended_otherwise"]["ours"], found["requests_lost"]["ours"]), (0, 0), "what went wrong")
+    for name in ("refused_per_second", "refused_at_maf_per_second", "peak_bytes"):
+        check(found[name]["ratio"] > 0, name)
+
+
 def test_resolve(t):
     found = measure(t, "resolve", "--unknown", "300", "--window", "64", "--connections", "4", "--seconds", "1")
     equal(found["associated"]["ours"], 1, "part of the devices that were associated")

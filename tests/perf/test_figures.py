@@ -12,6 +12,7 @@ import figures
 import instrument
 import soak
 import stages
+import wire
 
 
 def met(goal, ours=None, ratio=None, raw=None):
@@ -154,6 +155,42 @@ class Stages(unittest.TestCase):
     def test_without_load(self):
         self.program("perf/sagate-load", "exit 1")
         self.told("the load generator ended early", self.answer())
+
+
+class OnTheWire(unittest.TestCase):
+    SAGATE, BEHIND, CSE = (b"\x7f\0\0\1", 5684), (b"\x7f\0\0\1", 40000), (b"\x7f\0\0\1", 5683)
+
+    def device(self, number):
+        return bytes((127, 1, 0, number)), 41152
+
+    def forwarded(self, time_us, number, token):
+        return time_us, self.BEHIND, self.CSE, b"\x48\1\0\1" + token + b"127.1.0.%d:41152" % number
+
+    def returned(self, time_us, token):
+        return time_us, self.CSE, self.BEHIND, b"\x68\x45\0\1" + token + b"content"
+
+    def found(self, *datagrams):
+        return list(wire.exchanges(datagrams, 5684, 5683))
+
+    def test_parts_of_requests_that_overtake_each_other(self):
+        found = self.found((100, self.device(1), self.SAGATE, b"record"), (110, self.device(2), self.SAGATE, b"record"),
+                           self.forwarded(130, 2, b"22222222"), self.forwarded(150, 1, b"11111111"),
+                           self.returned(200, b"11111111"), (220, self.SAGATE, self.device(1), b"record"),
+                           self.returned(300, b"22222222"), (340, self.SAGATE, self.device(2), b"record"))
+        self.assertEqual(found, [(220, (120, 70, 50, 50, 20)), (340, (230, 60, 20, 170, 40))])
+
+    def test_request_sent_again_counts_from_the_first(self):
+        found = self.found((100, self.device(1), self.SAGATE, b"record"), self.forwarded(120, 1, b"11111111"),
+                           (2100, self.device(1), self.SAGATE, b"again"), self.returned(2200, b"11111111"),
+                           (2210, self.SAGATE, self.device(1), b"record"))
+        self.assertEqual([parts[0] for _, parts in found], [2110])
+
+    def test_what_sagate_answers_by_itself(self):
+        self.assertEqual(self.found((100, self.device(1), self.SAGATE, b"record"), (130, self.SAGATE, self.device(1), b"4.03")), [])
+
+    def test_percentiles(self):
+        summary = wire.summary([(0, (n, n, n, n, n)) for n in range(1000)])
+        self.assertEqual((summary["wire"]["count"], summary["cse"]["p50_us"], summary["gateway"]["p99_us"]), (1000, 500, 990))
 
 
 if __name__ == "__main__":

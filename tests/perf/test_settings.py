@@ -39,7 +39,7 @@ class Files(unittest.TestCase):
     def test_that_come_with_sagate(self):
         measures = {settings.load(name, settings.names() + ["handshake"]).measures for name in settings.names()}
         self.assertLessEqual({"quick", "handshake", "coap", "https", "idle", "resolve", "flood", "rebind", "mixed", "soak",
-                              "slow-upstream", "restart", "scale", "instrument"}, measures)
+                              "slow-upstream", "restart", "scale", "instrument", "strangers"}, measures)
 
     def test_values(self):
         read = scenario('seconds = 7; goals: { a = "ratio >= 0.6"; }; peers = [ "haproxy" ]; title = "T";')
