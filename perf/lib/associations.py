@@ -174,28 +174,33 @@ def slow_upstream(bench, args):
                       suite(args) + ["--devices", half, "--window", half, "--source", source] + more)
 
     fast = hold("fast", "127.1.0.0", ["--rate", str(args.rate)])
+    late = hold("slow", "127.64.0.0", [])
     fast.order("load")
     bench.sleep(1)
-    before = measure_for(bench, fast, args.seconds)
-    late = hold("slow", "127.64.0.0", [])
-    late.order("load")
-    bench.sleep(1 + args.delay / 1000)
-    late.order("measure")
-    during = measure_for(bench, fast, args.seconds)
-    delayed = late.order("measure")
+    before, during, delayed = [], [], []
+    for _ in range(args.repetitions):
+        before.append(measure_for(bench, fast, args.seconds))
+        late.order("load")
+        bench.sleep(1 + args.delay / 1000)
+        late.order("measure")
+        during.append(measure_for(bench, fast, args.seconds))
+        delayed.append(late.order("measure"))
+        late.order("rest")
+        bench.sleep(1 + args.delay / 1000)
     late.end()
     fast.end()
-    bench.series += [figures.percentiles(f"latency at the fast server, {when}", r)
+    bench.series += [figures.percentiles(f"latency at the fast server, {when}", r[0])
                      for when, r in (("before", before), ("beside the slow one", during))]
-    failed = sum(r["lost"] + r["refused"] + r["errors"] for r in (before, during, delayed))
+    failed = sum(r["lost"] + r["refused"] + r["errors"] for r in before + during + delayed)
+    delays = [r["p50_us"] for r in delayed]
     return [
-        figures.made("p99_fast_vs_before", "us, p99 of requests to the fast server", during["p99_us"], before["p99_us"],
-                     "before anybody asked the slow one, in the same run", during["p99_us"] / before["p99_us"],
-                     raw={"before": before, "during": during, "slow": delayed}),
-        figures.made("p50_slow_us", "us, p50 of requests to the slow server", delayed["p50_us"], args.delay * 1000,
-                     "its delay", delayed["p50_us"] / (args.delay * 1000) if args.delay else None),
+        figures.ratios_of("p99_fast_vs_before", "us, p99 of requests to the fast server", [r["p99_us"] for r in during],
+                          [r["p99_us"] for r in before], "while nobody asked the slow one, in the same run",
+                          raw={"before": before, "during": during, "slow": delayed}),
+        figures.ratios_of("p50_slow_us", "us, p50 of requests to the slow server", delays, [args.delay * 1000] * len(delays),
+                          "its delay"),
         figures.made("requests_failed", "requests, to either", failed),
-    ], [f"{half} devices on each server; {delayed['requests']} requests to the slow one"]
+    ], [f"{half} devices on each server; {sum(r['requests'] for r in delayed)} requests to the slow one"]
 
 
 # --- scaling ---------------------------------------------------------------------------------------------------------
