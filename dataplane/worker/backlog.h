@@ -41,8 +41,8 @@ bool backlog_put(struct worker *worker, enum backlog_class class, struct listene
 bool backlog_waits(const struct worker *worker);
 
 // The turn of handshakes, at the end of a round. With `others` (something else was done in this round) it lasts an
-// eighth of what the rest of the round took, on average; what that rest has sent leaves before. Beyond that it ends when
-// something has arrived. Else it is short enough to look at the driver again soon.
+// eighth of what the rest of the round took, on average; what that rest has sent leaves before. Beyond that it ends
+// when something has arrived. Else it is short enough to look at the driver again soon.
 void backlog_turn(struct worker *worker, bool others);
 
 // A listener is about to close: nothing of it gets a turn any more.
