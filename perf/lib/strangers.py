@@ -6,8 +6,10 @@ import figures
 from bench import NICE, Holder, Loading, MemoryPeak, Server, resident_bytes
 from scenarios import suite
 
-# {} is the number of the device. Nobody is configured for the first; the second is of the MAF's domain, which has no such key.
-CROWDS = {"wrong_key": "perf{}@sp.example", "elsewhere": "stranger{}@elsewhere.example", "at_maf": "stranger{}@maf.sp.example"}
+# {pass} is the number of the repetition, {} that of the device. The first are known, and their keys are wrong; nobody is
+# configured for the second; the third are of the MAF's domain, which has no such key.
+CROWDS = {"wrong_key": "perf{}@sp.example", "elsewhere": "stranger{pass}x{}@elsewhere.example",
+          "at_maf": "stranger{pass}x{}@maf.sp.example"}
 
 
 def crowd(bench, args, coaps, identity, identities, nice=0):
@@ -31,34 +33,43 @@ def beside_others(bench, args, coaps):
     return {"before": before, "during": during, "crowd": alerted}
 
 
+def asked_of_maf(bench):
+    return bench.metric("tef_requests_total")
+
+
+def one_pass(bench, args, coaps, number):
+    """Each crowd once: what the load generator says of each, and how many identities the MAF was asked for."""
+    found, asked = {}, {}
+    for name, identity in CROWDS.items():
+        before = asked_of_maf(bench)
+        known = args.connections if name == "wrong_key" else args.devices
+        found[name] = crowd(bench, args, coaps, identity.replace("{pass}", str(number)), known)
+        asked[name] = asked_of_maf(bench) - before
+    return found, asked
+
+
 def strangers(bench, args):
     bench.start_cse()
     maf, _, _ = bench.start_tef(1, 0)
     coaps, _ = bench.start_sagate(identities=args.connections, maf=maf)
     idle_bytes = resident_bytes(coaps.pids)
-    results = {name: [] for name in CROWDS}
     with MemoryPeak(coaps.pids, bench.cores[-1]) as peak:
-        for again in range(args.repetitions):
-            for name, identity in CROWDS.items():
-                if name == "at_maf":
-                    asked = bench.metric("tef_requests_total")
-                different = args.connections if name == "wrong_key" else args.devices
-                results[name].append(crowd(bench, args, coaps, identity.replace("{}", f"{again}x{{}}", name != "wrong_key"),
-                                           different))
-                if name == "elsewhere" and bench.metric("tef_requests_total") > 0 and again == 0:
-                    raise SystemExit("perf: the MAF was asked for identities that are not its own")
-        asked = bench.metric("tef_requests_total") - asked
+        passes = [one_pass(bench, args, coaps, number) for number in range(args.repetitions)]
         others = beside_others(bench, args, coaps)
+    results = {name: [found[name] for found, _ in passes] for name in CROWDS}
     per_second = {name: [one["alerted"] / one["seconds"] for one in found] for name, found in results.items()}
     wrong = "the same with known identities and wrong keys"
     raw = {"crowds": results, "others": others, "idle_bytes": idle_bytes}
-    failed = sum(one["handshakes"] + one["handshakes_failed"] for found in results.values() for one in found)
+    crowds = [one for found in results.values() for one in found] + [others["crowd"]]
+    failed = sum(one["handshakes"] + one["handshakes_failed"] for one in crowds)
     return [
         figures.ratios_of("refused_per_second", "handshakes with identities of places that are not configured",
                           per_second["elsewhere"], per_second["wrong_key"], wrong, raw=raw),
         figures.ratios_of("refused_at_maf_per_second", "handshakes with identities that the MAF does not know",
                           per_second["at_maf"], per_second["wrong_key"], wrong),
         figures.measured("ended_otherwise", "handshakes without the alert", [failed]),
+        figures.measured("maf_asked_in_vain", "identities that are not of the MAF's domain, which it was asked for",
+                         [sum(asked["elsewhere"] for _, asked in passes)]),
         figures.measured("requests_lost", "requests on existing associations, beside the first crowd",
                          [others["during"]["lost"]]),
         figures.made("p99_during_vs_before", "us, p99 of requests on existing associations, as their generator has it",
@@ -67,4 +78,4 @@ def strangers(bench, args):
         figures.made("peak_bytes", "resident bytes of sagate's processes", peak.bytes, idle_bytes, "before the first handshake",
                      peak.bytes / idle_bytes),
     ], [f"beside associations {others['crowd']['alerted'] / others['crowd']['seconds']:.0f} handshakes per second were "
-        f"refused; the MAF was asked for {asked:.0f} identities in the last of {args.repetitions} passes"]
+        f"refused; the MAF was asked for {passes[-1][1]['at_maf']:.0f} identities of its domain in the last of {len(passes)} passes"]

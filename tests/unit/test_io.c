@@ -39,6 +39,23 @@ static void datagrams_go_both_ways(void)
     close_io(NULL);
 }
 
+static void input_that_waits_is_told(void)
+{
+    struct address address;
+    open_io();
+    io_id id = add_udp(&address);
+    int fd = udp_peer();
+    bring(id, fd, &address, "one", 3);
+    CU_ASSERT_TRUE(until(1));
+    CU_ASSERT_FALSE(io_waits(io));
+    bring(id, fd, &address, "two", 3);
+    CU_ASSERT_TRUE(io_waits(io));
+    CU_ASSERT_TRUE(until(2));
+    CU_ASSERT_FALSE(io_waits(io));
+    done_with(fd);
+    close_io(NULL);
+}
+
 static void sizes_of_datagrams(void)
 {
     struct address address;
@@ -398,6 +415,7 @@ static void bad_options_are_refused(void)
 
 #define SHARED(X)                         \
     X(datagrams_go_both_ways)             \
+    X(input_that_waits_is_told)           \
     X(sizes_of_datagrams)                 \
     X(a_batch_is_bounded_and_ordered)     \
     X(many_datagrams_reuse_the_buffers)   \
