@@ -87,6 +87,8 @@ void registration_done(struct tef_client *client, const struct request *request,
         return;
     }
     bool body = response != NULL && response->body_len > 0;
+    // What the connection or the answer's form was wrong with is noted where it was found, and says more.
+    bool noted = result != SAGATE_OK && result != SAGATE_ENOTFOUND;
     if (result == SAGATE_OK && (body || request->kind == REQUEST_REGISTER))
         result = tef_parse_registration(client->settings.profile,
                                         body ? slice_of(response->body, response->body_len) : slice_of(NULL, 0),
@@ -99,8 +101,9 @@ void registration_done(struct tef_client *client, const struct request *request,
         held(client, request, &answer);
         return;
     }
-    client_note(client, "%s failed: %s%s%s", request->kind == REQUEST_REGISTER ? "registration" : "renewal",
-                result == SAGATE_ENOTFOUND ? "refused" : sagate_strerror(result), why[0] != '\0' ? ": " : "", why);
+    if (!noted)
+        client_note(client, "%s failed: %s%s%s", request->kind == REQUEST_REGISTER ? "registration" : "renewal",
+                    result == SAGATE_ENOTFOUND ? "refused" : sagate_strerror(result), why[0] != '\0' ? ": " : "", why);
     if (request->kind == REQUEST_UPDATE && result == SAGATE_ENOTFOUND) {
         registration->id[0] = '\0';
         registration->expires_at = 0;

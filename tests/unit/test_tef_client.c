@@ -265,6 +265,30 @@ static void refused(const struct tef_client_settings *settings, enum rig_proof p
     rig_close(&rig);
 }
 
+// What keeps a client from registering is told as what it is, not as what came of it.
+static void registration_tells_the_cause(void)
+{
+    struct tef_client_settings settings = rig_settings(RIG_PSK);
+    settings.register_client = true;
+    settings.psk = slice_text("another key of another client");
+    rig_open(&rig, scripted, RIG_PSK, true, NULL);
+    rig_client(&rig, &settings);
+    while (status_of().handshake_failures < 1)
+        (void)event_base_loop(rig.base, EVLOOP_ONCE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(status_of().last_error, "it refused the session with alert"));
+    CU_ASSERT_FALSE(status_of().registered);
+    rig_close(&rig);
+    settings = rig_settings(RIG_PSK);
+    settings.register_client = true;
+    set_answer(403, 4103, "");
+    rig_open(&rig, scripted, RIG_PSK, true, NULL);
+    rig_client(&rig, &settings);
+    while (status_of().not_found < 1)
+        (void)event_base_loop(rig.base, EVLOOP_ONCE);
+    CU_ASSERT_STRING_EQUAL(status_of().last_error, "registration failed: refused");
+    rig_close(&rig);
+}
+
 // Some TEFs hang up instead of telling what they do not like, as this one does in TLS 1.2.
 static void hung_up(struct tef_client_settings *settings, enum rig_proof proof)
 {
@@ -461,6 +485,7 @@ static const struct unit_test tests[] = {
     {"a TEF that is down, and up again", down_and_up_again},
     {"a TEF that does not answer", silence},
     {"wrong credentials on both sides", wrong_credentials},
+    {"the cause is told when a registration fails", registration_tells_the_cause},
     {"a TEF without TLS", no_tls_at_all},
     {"registration, renewal, loss and leave", registration},
     {"leaving without registration", leaving_without_registration},
