@@ -16,8 +16,9 @@ enum {
     STEPS = 4,         // sizes between two powers of two
     CLASSES = (LARGEST_BITS - SMALLEST_BITS) * STEPS + 1,
     LARGEST = 1 << LARGEST_BITS,
-    KEPT_BLOCKS = 64, // of one size,
-    KEPT_BYTES = 512 * 1024,
+    // Of all sizes together, for each thread: some five hundred handshakes at once, as many as devices make that come
+    // back together. Beyond, the system's allocator merges and splits what they leave, now and then for a long time.
+    KEPT_BYTES = 8 << 20,
 };
 
 // Sanitizers have to see every block come and go.
@@ -37,10 +38,8 @@ struct kept {
     struct kept *next;
 };
 
-static _Thread_local struct {
-    struct kept *first;
-    unsigned count;
-} lists[CLASSES];
+static _Thread_local struct kept *lists[CLASSES];
+static _Thread_local size_t kept_bytes; // as the classes count them
 
 static size_t class_size(unsigned class)
 {
@@ -70,11 +69,11 @@ static void *take(size_t size)
     if (size > LARGEST)
         return malloc(size);
     unsigned class = class_for(size);
-    struct kept *block = lists[class].first;
+    struct kept *block = lists[class];
     if (block == NULL)
         return malloc(class_size(class));
-    lists[class].first = block->next;
-    lists[class].count--;
+    lists[class] = block->next;
+    kept_bytes -= class_size(class);
     return block;
 }
 
@@ -86,14 +85,14 @@ static void give(void *block)
         return;
     }
     unsigned class = class_below(size);
-    if (lists[class].count >= KEPT_BLOCKS || lists[class].count * class_size(class) >= KEPT_BYTES) {
+    if (kept_bytes + class_size(class) > KEPT_BYTES) {
         free(block);
         return;
     }
     struct kept *kept = block;
-    kept->next = lists[class].first;
-    lists[class].first = kept;
-    lists[class].count++;
+    kept->next = lists[class];
+    lists[class] = kept;
+    kept_bytes += class_size(class);
 }
 
 static void *change(void *block, size_t size)
@@ -120,11 +119,11 @@ void allocator_install(void)
 void allocator_release(void)
 {
     for (unsigned class = 0; class < CLASSES; class ++) {
-        while (lists[class].first != NULL) {
-            struct kept *block = lists[class].first;
-            lists[class].first = block->next;
+        while (lists[class] != NULL) {
+            struct kept *block = lists[class];
+            lists[class] = block->next;
             free(block);
         }
-        lists[class].count = 0;
     }
+    kept_bytes = 0;
 }

@@ -21,9 +21,10 @@ class Capture:
     first is the server's."""
 
     def __init__(self, bench, wanted, size=SNAPSHOT):
-        self.path, self.log = bench.path("capture.pcap"), bench.path("tcpdump.log")
+        name = f"capture-{len(bench.processes)}"
+        self.path, self.log = bench.path(name + ".pcap"), bench.path(name + ".log")
         self.process = bench.start(["tcpdump", "-i", "lo", "-n", "-s", str(size), "-B", "262144", "-Z", "root", "-w",
-                                    self.path, f"udp and {wanted}"], core=bench.cores[-1], log="tcpdump.log")
+                                    self.path, f"udp and {wanted}"], core=bench.cores[-1], log=name + ".log")
         for _ in range(200):
             if "listening on" in self.output() or self.process.poll() is not None:
                 break

@@ -6,6 +6,7 @@ import random
 import signal
 import statistics
 import subprocess
+import sys
 import time
 
 import alerts
@@ -305,84 +306,109 @@ def restart(bench, args):
     return found, notes
 
 
+def portions(bench, path, count):
+    """The lines of a file in so many files, as even as they come."""
+    with open(path, encoding="ascii") as f:
+        lines = f.readlines()
+    size = len(lines) // count
+    return [bench.write(f"portion-{i}.txt", "".join(lines[i * size:(i + 1) * size]), 0o600) for i in range(count)]
+
+
+def before_storm(bench, args, holder, watch):
+    """The associations there before in quiet, and with the core kept awake that stands for other machines, as it is during
+    the storm: what a datagram to it costs sagate depends on that here. What their generator measured then."""
+    watch.begin("quiet")
+    time.sleep(args.seconds)
+    watch.begin("between")
+    awake = bench.start([sys.executable, "-c", "while True: pass"], core=bench.cores[-1], nice=NICE)
+    time.sleep(0.5)
+    holder.order("measure")
+    watch.begin("before")
+    time.sleep(args.seconds)
+    before = holder.order("measure")
+    bench.end(awake)
+    return before
+
+
 def resolve_once(bench, args, coaps, holder, credentials):
     """One storm of devices that sagate has never heard of: what the associations there before measured before it and
     during it, on their side and on the wire, what came of it, and the peak of the memory."""
-    watch = wire.Watch(bench, coaps, HOLDER_NETWORK) if capture.available() else None
-    holder.order("measure")
-    if watch:
-        watch.begin("before")
-    time.sleep(args.seconds)
-    before = holder.order("measure")
+    watch = wire.Watch(bench, coaps, HOLDER_NETWORK) if capture.available() else wire.NoWatch()
+    before = before_storm(bench, args, holder, watch)
     arguments = ["--devices", str(args.unknown), "--window", str(args.window), "--source", "127.100.0.0"]
     stranger = Server(coaps.port, coaps.pids, credentials + ["--path", PATH])
-    if watch:
-        watch.begin("during")
+    watch.begin("during")
     with MemoryPeak(coaps.pids, bench.cores[-1]) as peak:
         storm = Holder(bench, stranger, suite(args) + arguments, nice=NICE, patience=STORM_SECONDS)
         during = holder.order("measure")
-    seen, dropped = watch.end() if watch else (None, None)
+    seen, dropped = watch.end()
     storm.end()
     return {"before": before, "during": during, "storm": storm.established, "peak_bytes": peak.bytes, "wire": seen,
             "packets_dropped": dropped}
 
 
-def p99_figures(run):
+def p99_figures(runs):
     """What the storm does to the p99 latency of the others: on the wire, which has the goal, and as the generator has it."""
-    def figure(name, unit, during, before):
-        return figures.made(name, unit, during, before, "the same associations before, in the same run",
-                            during / before if before else None)
+    def figure(name, unit, pairs, reference_is):
+        return figures.ratios_of(name, f"us, p99 of requests on existing associations: {unit}", [pair[0] for pair in pairs],
+                                 [pair[1] for pair in pairs], reference_is)
 
-    seen = run["wire"] or {}
-    by_generator = figure("p99_of_generator_during_vs_before", "us, p99 of requests, as their generator has it",
-                          run["during"]["p99_us"], run["before"]["p99_us"])
-    if not seen.get("before") or not seen.get("during"):
-        return [figures.absent("p99_during_vs_before", "us", "the same associations before"), by_generator]
+    awake = "the same associations before, in the same run, the others' core kept awake"
+    quiet = "the same associations before, in the same run, the others' core at rest"
     found = []
-    for name, part, what in (("p99_during_vs_before", "wire", "from a request's datagram to that of its answer"),
-                             ("p99_of_gateway_during_vs_before", "gateway", "that, without the CSE's part")):
-        found.append(figure(name, f"us, p99 of requests on existing associations: {what}", seen["during"][part]["p99_us"],
-                            seen["before"][part]["p99_us"]))
-    return found + [by_generator]
+    for name, part, phase, reference_is in (("p99_during_vs_before", "wire", "before", awake),
+                                            ("p99_of_gateway_during_vs_before", "gateway", "before", awake),
+                                            ("p99_during_vs_quiet", "wire", "quiet", quiet),
+                                            ("p99_of_gateway_during_vs_quiet", "gateway", "quiet", quiet)):
+        unit = "from a request's datagram to that of its answer" + (", without the CSE's part" if part == "gateway" else "")
+        pairs = [(run["wire"]["during"][part]["p99_us"], run["wire"][phase][part]["p99_us"]) for run in runs
+                 if run["wire"] and run["wire"]["during"] and run["wire"][phase]]
+        found.append(figure(name, unit, pairs, reference_is) if len(pairs) == len(runs) else figures.absent(name, "us", reference_is))
+    return found + [figure("p99_of_generator_during_vs_before", "as their generator has it",
+                           [(run["during"]["p99_us"], run["before"]["p99_us"]) for run in runs], awake)]
 
 
 def let_first(pids):
-    """What stands for other machines and is measured with: nothing else on its core delays it, where that is allowed."""
+    """What is measured, and what it is measured with: nothing else on its core delays it, where that is allowed."""
     try:
-        for pid in pids:
-            os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+        for thread in (int(name) for pid in pids for name in os.listdir(f"/proc/{pid}/task")):
+            os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(1))
     except PermissionError:
-        return ["the measuring devices and the CSE share their core with all else: no permission for real-time priority"]
+        return ["sagate, the measuring devices and the CSE share their cores with all else: no permission for real-time priority"]
     return []
 
 
 def resolve(bench, args):
     bench.start_cse()
-    maf, file, originator = bench.start_tef(args.unknown, args.delay)
+    maf, file, originator = bench.start_tef(args.unknown * args.repetitions, args.delay)
     coaps, https = bench.start_sagate(identities=args.connections, associations=args.unknown * 2 + 10000, maf=maf,
                                       parked=max(1024, args.window))
     idle_bytes = resident_bytes(coaps.pids)
     pace = ["--rate", str(args.rate)] if args.rate else []
     holder = Holder(bench, coaps, suite(args) + ["--devices", str(args.connections + 1), "--window", str(args.connections)] + pace)
-    shared = let_first([holder.process.pid, bench.cse_process.pid])
+    shared = let_first([holder.process.pid, bench.cse_process.pid, bench.sagate_pids()["data"]])
     holder.order("load")
     time.sleep(1)
-    run = resolve_once(bench, args, coaps, holder, ["--credentials", file, "--from", originator])
+    runs = [resolve_once(bench, args, coaps, holder, ["--credentials", portion, "--from", originator])
+            for portion in portions(bench, file, args.repetitions)]
     holder.end()
     shared.append(alerts.compare(https.port, "perf0@sp.example"))
     asked, answered = bench.metric("tef_requests_total"), bench.metric("tef_requests_total", 'result="ok"')
-    raw = {"run": run, "idle_bytes": idle_bytes, "asked": asked, "answered": answered}
-    notes = [f"{run['storm']['established']} of {args.unknown} devices in {run['storm']['seconds']:.1f} s, failed handshakes "
-             f"on the way {run['storm']['handshakes_failed']}; the MAF was asked for {asked:.0f} identities, answers after "
-             f"{args.delay} ms"] + shared
-    if run["wire"] is None:
+    raw = {"runs": runs, "idle_bytes": idle_bytes, "asked": asked, "answered": answered}
+    notes = ["; ".join(f"{run['storm']['established']} of {args.unknown} devices in {run['storm']['seconds']:.1f} s, failed "
+                       f"handshakes on the way {run['storm']['handshakes_failed']}" for run in runs) +
+             f"; the MAF was asked for {asked:.0f} identities, answers after {args.delay} ms"] + shared
+    dropped = sum(run["packets_dropped"] for run in runs)
+    if runs[0]["wire"] is None:
         notes.append("p99_during_vs_before: tcpdump is not installed")
-    elif run["packets_dropped"] > 0:
-        notes.append(f"the capture lacks {run['packets_dropped']} packets, and what belongs to them")
+    elif dropped > 0:
+        notes.append(f"the captures lack {dropped} packets, and what belongs to them")
+    peak = runs[0]["peak_bytes"]  # later storms find room that the first one made
     return [
-        figures.made("associated", "part of the devices", run["storm"]["established"] / args.unknown,
-                     raw=raw)] + p99_figures(run) + [
-        figures.made("requests_lost", "requests on existing associations", run["during"]["lost"]),
-        figures.made("peak_bytes", "resident bytes of sagate's processes, during", run["peak_bytes"], idle_bytes,
-                     "before the first association", run["peak_bytes"] / idle_bytes),
+        figures.made("associated", "part of the devices",
+                     sum(run["storm"]["established"] for run in runs) / (args.unknown * len(runs)), raw=raw)
+    ] + p99_figures(runs) + [
+        figures.made("requests_lost", "requests on existing associations", sum(run["during"]["lost"] for run in runs)),
+        figures.made("peak_bytes", "resident bytes of sagate's processes, during the first storm", peak, idle_bytes,
+                     "before the first association", peak / idle_bytes),
     ], notes

@@ -2,6 +2,7 @@
 # late the load generator gets the core is no part of it.
 # SPDX-License-Identifier: GPL-3.0-or-later
 import ipaddress
+import os
 import re
 import time
 
@@ -75,6 +76,18 @@ class Watch:
         last = time.time() * 1e6
         dropped = self.capture.stop()
         found = list(exchanges(capture.datagrams(self.capture.path), self.server, self.cse))
+        os.unlink(self.capture.path)
         ends = [begun for _, begun in self.phases[1:]] + [last]
         return {name: summary([one for one in found if begun <= one[0] < end])
                 for (name, begun), end in zip(self.phases, ends)}, dropped
+
+
+class NoWatch:
+    """In the place of a Watch where nothing can be captured."""
+
+    def begin(self, name):
+        """Nothing begins."""
+
+    def end(self):
+        """Nothing was seen."""
+        return None, 0
