@@ -16,7 +16,7 @@ enum {
     STEPS = 4,         // sizes between two powers of two
     CLASSES = (LARGEST_BITS - SMALLEST_BITS) * STEPS + 1,
     LARGEST = 1 << LARGEST_BITS,
-    // Of all sizes together, for each thread: some five hundred handshakes at once, as many as devices make that come
+    // Of all sizes together, for each thread: several hundred handshakes at once, as many as devices make that come
     // back together. Beyond, the system's allocator merges and splits what they leave, now and then for a long time.
     KEPT_BYTES = 8 << 20,
 };
